@@ -1,0 +1,56 @@
+"""mmpipe listens, looks, translates, answers and speaks.
+
+The public names live here and are loaded when they are first used, so that ``import mmpipe`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: public name -> module that defines it
+_PUBLIC = {
+    "Audio": "mmpipe.types",
+    "Batcher": "mmpipe.batching",
+    "MmpipeError": "mmpipe.errors",
+    "Recogniser": "mmpipe.stage",
+    "Segment": "mmpipe.types",
+    "SpeechTranslator": "mmpipe.pipelines.speech_translation",
+    "Stage": "mmpipe.stage",
+    "Synthesiser": "mmpipe.stage",
+    "Transcript": "mmpipe.types",
+    "Translation": "mmpipe.types",
+    "Translator": "mmpipe.stage",
+    "Word": "mmpipe.types",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604  (all strings)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mmpipe' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from mmpipe.batching import Batcher as Batcher
+    from mmpipe.errors import MmpipeError as MmpipeError
+    from mmpipe.pipelines.speech_translation import SpeechTranslator as SpeechTranslator
+    from mmpipe.stage import Recogniser as Recogniser
+    from mmpipe.stage import Stage as Stage
+    from mmpipe.stage import Synthesiser as Synthesiser
+    from mmpipe.stage import Translator as Translator
+    from mmpipe.types import Audio as Audio
+    from mmpipe.types import Segment as Segment
+    from mmpipe.types import Transcript as Transcript
+    from mmpipe.types import Translation as Translation
+    from mmpipe.types import Word as Word

@@ -1,0 +1,162 @@
+"""What flows through the pipelines: frozen dataclasses with the unit of every number in its name.
+
+Nothing here imports more than numpy, and numpy only for annotations: ``import mmpipe`` stays light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: What every recogniser in mmpipe hears: Whisper and Silero VAD were both trained at this rate.
+SPEECH_RATE_HZ = 16_000
+
+Task = Literal["transcribe", "translate"]
+
+
+class Tier(StrEnum):
+    """How far a translation can be trusted. Ordered from best to worst in :data:`TIERS`."""
+
+    GOOD = "good"  # close to what a careful translator writes
+    FAIR = "fair"  # correct in the main, clumsy in places
+    GIST = "gist"  # tells what the text is about
+    EXPERIMENTAL = "experimental"  # may be wrong without showing it
+
+
+TIERS: tuple[Tier, ...] = (Tier.GOOD, Tier.FAIR, Tier.GIST, Tier.EXPERIMENTAL)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """Mono sound.
+
+    ``samples``: float32, shape (n,), nominally within -1..1. ``rate_hz``: samples a second.
+    """
+
+    samples: NDArray[np.float32]
+    rate_hz: int = SPEECH_RATE_HZ
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype.name != "float32":
+            raise ValueError(f"Audio wants float32 of shape (n,), not {self.samples.dtype} {self.samples.shape}")
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.rate_hz
+
+    def slice(self, start_s: float, end_s: float) -> Audio:
+        """The part between two times, clipped to what is there. A view, not a copy."""
+        start, end = (max(0, round(t * self.rate_hz)) for t in (start_s, end_s))
+        return Audio(self.samples[start:end], self.rate_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word. ``text`` keeps the punctuation that belongs to it, without surrounding spaces."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float  # of the word's tokens, their mean, 0..1
+
+    def shifted(self, by_s: float) -> Word:
+        return replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of recognised speech."""
+
+    start_s: float
+    end_s: float
+    text: str
+    language: str  # of ``text``, ISO 639-1
+    words: tuple[Word, ...] = ()
+    language_probability: float | None = None  # None when the caller named the language
+    avg_logprob: float = 0.0  # natural log, mean over tokens
+    no_speech_prob: float = 0.0
+    entropy_nats: float | None = None  # mean over the tokens' output distributions; None when not asked for
+
+    def shifted(self, by_s: float) -> Segment:
+        return replace(
+            self,
+            start_s=self.start_s + by_s,
+            end_s=self.end_s + by_s,
+            words=tuple(word.shifted(by_s) for word in self.words),
+        )
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """Everything that was said in one recording, in order."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    duration_s: float
+    language_probability: float | None = None
+
+    @cached_property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionOptions:
+    """How to recognise. Two windows with equal options can share a batch."""
+
+    language: str | None = None  # ISO 639-1; None: detect it, each window for itself
+    task: Task = "transcribe"  # "translate": to English text, straight from the speech
+    words: bool = False  # give word times and probabilities
+    entropy: bool = False  # give the mean entropy of the output distributions
+    beam_size: int = 1  # 1: greedy
+    initial_prompt: str | None = None  # text that could have come before
+    hotwords: tuple[str, ...] = ()  # names and terms to expect
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechWindow:
+    """What a recogniser hears at once: 16 kHz, at most 30 s."""
+
+    audio: Audio
+    options: RecognitionOptions = field(default_factory=RecognitionOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What a translator reads at once. Languages in ISO 639-1."""
+
+    text: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A text and its translation."""
+
+    source_text: str
+    text: str
+    source: str  # language of ``source_text``, ISO 639-1
+    target: str  # language of ``text``
+    route: tuple[str, ...] = ()  # steps, e.g. ("bergamot en>pt", "apertium pt>es")
+    tier: Tier = Tier.EXPERIMENTAL
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """What a synthesiser speaks at once."""
+
+    text: str
+    language: str  # ISO 639-1
+    voice: str | None = None  # None: the engine's default for the language
+    speed: float = 1.0  # 1.0: the voice's own pace; 2.0: twice as fast
