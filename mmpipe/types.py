@@ -160,3 +160,30 @@ class SpeechRequest:
     language: str  # ISO 639-1
     voice: str | None = None  # None: the engine's default for the language
     speed: float = 1.0  # 1.0: the voice's own pace; 2.0: twice as fast
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedSegment:
+    """A sentence that was said, its translation and, when asked for, the translation spoken."""
+
+    source: Segment
+    translation: Translation
+    speech: Audio | None = None
+
+
+@dataclass(frozen=True)
+class TranslatedRecording:
+    """Everything that was said in one recording, translated, in order."""
+
+    segments: tuple[TranslatedSegment, ...]
+    language: str  # of the recording, ISO 639-1
+    target: str
+    duration_s: float
+
+    @cached_property
+    def text(self) -> str:
+        return " ".join(segment.translation.text for segment in self.segments)
+
+    @cached_property
+    def source_text(self) -> str:
+        return " ".join(segment.source.text for segment in self.segments)

@@ -1,0 +1,324 @@
+"""Sound in and out of files: decode anything, resample, write.
+
+PyAV carries its own ffmpeg, so no system program is needed. Decoding is a stream of blocks: a file of three hours
+takes no more memory than one of three seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.filter import Graph
+
+from mmpipe.errors import InputError, MediaError
+from mmpipe.files import reason, writing
+from mmpipe.types import SPEECH_RATE_HZ, Audio
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+Source = str | Path | BinaryIO  # a path, a URL that ffmpeg can open, or an open binary file
+
+#: Seconds of sound in one block of :func:`stream`: small beside a model's window, large beside Python's overhead.
+BLOCK_S = 4.0
+
+#: File name suffix -> encoder. The container follows from the suffix.
+ENCODERS = {
+    ".wav": "pcm_s16le",
+    ".flac": "flac",
+    ".mp3": "libmp3lame",
+    ".ogg": "libopus",
+    ".opus": "libopus",
+    ".m4a": "aac",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a file says of itself. ``duration_s`` is None where the container does not know."""
+
+    duration_s: float | None
+    rate_hz: int
+    channels: int
+    codec: str
+    has_video: bool
+
+
+def describe(source: Source) -> str:
+    """A short name of ``source`` for messages."""
+    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "the given stream"))
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Any, AudioStream]]:
+    """Open ``source`` for reading: the container and its first audio stream.
+
+    Every way in which that fails becomes a :class:`MediaError`, also while the caller reads.
+    """
+    name = describe(source)
+    if isinstance(source, Path) or (isinstance(source, str) and "://" not in source):
+        path = Path(source)
+        if not path.exists():
+            raise MediaError(f"There is no file {name!r}. Check the path.")
+        if path.is_dir():
+            raise MediaError(f"{name!r} is a directory. Name the recording inside it.")
+        if path.is_file() and path.stat().st_size == 0:
+            raise MediaError(f"{name!r} is empty (0 bytes). Was its recording or download interrupted?")
+        source = path
+    try:
+        container = av.open(str(source) if isinstance(source, Path) else source, metadata_errors="ignore")
+    except PermissionError as error:
+        raise MediaError(f"{name!r} may not be read: permission denied.") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{name!r} cannot be read as sound or video ({reason(error)}). Is it a media file?") from error
+    with container:
+        stream = next(iter(container.streams.audio), None)
+        if stream is None:
+            what = "a picture or a silent video" if container.streams.video else "no sound"
+            raise MediaError(f"{name!r} holds {what}: there is nothing to listen to.")
+        stream.codec_context.thread_type = "AUTO"
+        yield container, stream
+
+
+def probe(source: Source) -> MediaInfo:
+    """Read the headers of ``source``.
+
+    Raises:
+        MediaError: it cannot be read, or has no sound.
+    """
+    with _opened(source) as (container, stream):
+        duration_s = None
+        if container.duration is not None:
+            duration_s = container.duration / av.time_base
+        elif stream.duration is not None and stream.time_base is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        return MediaInfo(
+            duration_s=duration_s,
+            rate_hz=stream.rate,
+            channels=stream.channels,
+            codec=stream.codec_context.name,
+            has_video=any(not video.disposition.attached_pic for video in container.streams.video),
+        )
+
+
+class _ToMono:
+    """Resample and downmix frames, whatever they are, to mono float32.
+
+    PyAV's AudioResampler cannot be told to keep the downmix of float samples within -1..1, hence the filter.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._graph: Graph | None = None
+        self._shape: tuple[Any, ...] = ()
+
+    def feed(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
+        """Samples of ``frame`` as far as the filter gives them; None flushes."""
+        if frame is not None:
+            shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if shape != self._shape:  # first frame, or the stream changes its format on the way
+                yield from self._drain()
+                self._build(frame, shape)
+        if self._graph is None:
+            return
+        if frame is None:
+            yield from self._drain()
+            return
+        frame.pts = None  # the filter would insert or drop samples to follow jumps; position is kept by counting
+        self._graph.push(frame)
+        yield from self._pull()
+
+    def _build(self, frame: AudioFrame, shape: tuple[Any, ...]) -> None:
+        graph = Graph()
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name, time_base=frame.time_base
+        )
+        convert = graph.add(
+            "aresample", f"out_sample_rate={self._rate_hz}:out_chlayout=mono:out_sample_fmt=flt:rematrix_maxval=1.0"
+        )
+        sink = graph.add("abuffersink")
+        source.link_to(convert)
+        convert.link_to(sink)
+        graph.configure()
+        self._graph, self._shape = graph, shape
+
+    def _drain(self) -> Iterator[NDArray[np.float32]]:
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._pull()
+            self._graph = None
+
+    def _pull(self) -> Iterator[NDArray[np.float32]]:
+        assert self._graph is not None
+        while True:
+            try:
+                out = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            if isinstance(out, AudioFrame):
+                yield out.to_ndarray()[0].astype(np.float32, copy=False)
+
+
+def stream(
+    source: Source, rate_hz: int = SPEECH_RATE_HZ, *, start_s: float = 0.0, block_s: float = BLOCK_S
+) -> Iterator[Audio]:
+    """Decode ``source`` to mono blocks of ``block_s`` (the last one shorter).
+
+    Time 0 is the start of the container: sound that begins later, as in some videos, is preceded by silence, so that
+    times fit the picture. ``start_s`` skips what comes before. A file that breaks off or is damaged on the way gives
+    what could be decoded, and a warning in the log.
+
+    Raises:
+        MediaError: it cannot be read, has no sound, or not one sample of it could be decoded.
+    """
+    skip = round(start_s * rate_hz)
+    block = round(block_s * rate_hz)
+    pending: list[NDArray[np.float32]] = []
+    held = total = 0
+    for samples in _samples(source, rate_hz):
+        total += len(samples)
+        if skip:
+            cut = min(skip, len(samples))
+            samples, skip = samples[cut:], skip - cut
+        pending.append(samples)
+        held += len(samples)
+        if held >= block:
+            joined = np.concatenate(pending)
+            whole = held - held % block
+            for at in range(0, whole, block):
+                yield Audio(joined[at : at + block], rate_hz)
+            pending, held = [joined[whole:]], held - whole
+    if not total:
+        raise MediaError(f"{describe(source)!r} looks like a media file, but no sound could be decoded from it.")
+    if held:
+        yield Audio(np.concatenate(pending), rate_hz)
+
+
+def _samples(source: Source, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    to_mono = _ToMono(rate_hz)
+    damaged = 0
+    with _opened(source) as (container, audio):
+        offset_s = 0.0
+        if audio.start_time is not None and audio.time_base is not None and container.start_time is not None:
+            offset_s = float(audio.start_time * audio.time_base) - container.start_time / av.time_base
+        if offset_s > 0:
+            yield np.zeros(round(offset_s * rate_hz), np.float32)
+        packets = container.demux(audio)
+        while True:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except StopIteration:
+                break
+            except av.error.EOFError:
+                break
+            except av.error.InvalidDataError:
+                damaged += 1
+                continue
+            except (av.error.FFmpegError, OSError) as error:  # the connection or the disk fails
+                logger.warning("%s: reading stopped early: %s", describe(source), reason(error))
+                break
+            for frame in frames:
+                yield from to_mono.feed(frame)
+        yield from to_mono.feed(None)
+    if damaged:
+        logger.warning("%s: skipped %d damaged packets", describe(source), damaged)
+
+
+def load(source: Source, rate_hz: int = SPEECH_RATE_HZ) -> Audio:
+    """Decode all of ``source``. For long recordings use :func:`stream`.
+
+    Raises:
+        MediaError: as :func:`stream`.
+    """
+    return concatenate(stream(source, rate_hz), rate_hz)
+
+
+def concatenate(pieces: Iterable[Audio], rate_hz: int) -> Audio:
+    """Join pieces of one rate; no pieces give empty audio."""
+    return Audio(np.concatenate([np.zeros(0, np.float32), *(piece.samples for piece in pieces)]), rate_hz)
+
+
+def resample(audio: Audio, rate_hz: int) -> Audio:
+    """``audio`` at another rate (libswresample)."""
+    if audio.rate_hz == rate_hz or not len(audio.samples):
+        return Audio(audio.samples, rate_hz)
+    to_mono = _ToMono(rate_hz)
+    pieces = [*to_mono.feed(as_frame(audio)), *to_mono.feed(None)]
+    return Audio(np.concatenate(pieces), rate_hz)
+
+
+def as_frame(audio: Audio) -> AudioFrame:
+    """``audio`` as one frame of PyAV, clipped to -1..1."""
+    frame = AudioFrame.from_ndarray(np.clip(audio.samples, -1, 1)[None], format="flt", layout="mono")
+    frame.sample_rate = audio.rate_hz
+    frame.time_base = Fraction(1, audio.rate_hz)
+    return frame
+
+
+class AudioWriter:
+    """Write mono sound piece by piece; the format follows from the suffix of ``path`` (see :data:`ENCODERS`).
+
+    The file grows as pieces come and is complete when the writer is closed; a context manager.
+
+    Raises:
+        InputError: the suffix is not one that can be written.
+        OutputError: the file cannot be written, or the disk is full.
+    """
+
+    def __init__(self, path: Path, rate_hz: int) -> None:
+        if path.suffix.lower() not in ENCODERS:
+            raise InputError(f"Cannot write {path.name!r}: use one of the suffixes {', '.join(ENCODERS)}.")
+        self.path = path
+        self.rate_hz = rate_hz
+        self.samples_written = 0
+        with writing(path):
+            self._container = av.open(str(path), "w")
+            encoder = ENCODERS[path.suffix.lower()]
+            # libopus knows five rates only; its encoder resamples when the frame says another
+            rate = 48_000 if encoder == "libopus" else rate_hz
+            self._stream: Any = self._container.add_stream(encoder, rate=rate, layout="mono")
+
+    def write(self, audio: Audio) -> None:
+        if audio.rate_hz != self.rate_hz:
+            audio = resample(audio, self.rate_hz)
+        if not len(audio.samples):
+            return
+        frame = as_frame(audio)
+        frame.pts = self.samples_written
+        self.samples_written += len(audio.samples)
+        with writing(self.path):
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        with writing(self.path):
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def __enter__(self) -> AudioWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def save(audio: Audio, path: str | Path) -> None:
+    """Write ``audio`` to ``path`` (16-bit WAV, FLAC, MP3, Opus in .ogg or .opus, or M4A by its suffix).
+
+    Raises:
+        InputError, OutputError: as :class:`AudioWriter`.
+    """
+    with AudioWriter(Path(path), audio.rate_hz) as writer:
+        writer.write(audio)
