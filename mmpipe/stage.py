@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from math import inf
 from typing import ClassVar, Generic, TypeVar
 
 from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier
@@ -24,6 +25,9 @@ class Stage(ABC, Generic[In, Out]):
     """
 
     name: ClassVar[str] = "stage"
+    #: a batch larger than this in items, or in cost, gains nothing
+    max_items: int = 8
+    max_cost: float = inf
 
     @abstractmethod
     def run(self, items: Sequence[In]) -> list[Out]:

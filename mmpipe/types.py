@@ -91,6 +91,15 @@ class Segment:
             words=tuple(word.shifted(by_s) for word in self.words),
         )
 
+    def word_offsets(self) -> list[int]:
+        """Where each word begins in ``text``, characters. Between words stands what the language puts there."""
+        starts, at = [], 0
+        for word in self.words:
+            found = self.text.find(word.text, at)
+            starts.append(found if found >= 0 else at)
+            at = starts[-1] + len(word.text)
+        return starts
+
 
 @dataclass(frozen=True)
 class Transcript:
