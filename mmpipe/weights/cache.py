@@ -1,39 +1,43 @@
 """A model's folder in the cache: what is there, whether it is whole, and how a file gets in.
 
-A file enters by one atomic rename, after its digest was checked; so whatever lies in a folder was once right. A record
-beside the files (``.mmpipe.json``) keeps each file's digest with the size and modification time it then had: while
-these still hold, starting up costs a ``stat`` a file and no hashing.
+A file enters by one atomic rename, after its digest was checked: what lies in a folder was right once. A note beside
+the files (``.verified.json``) says of each which digest it had, and its size and modification time then: while these
+still hold, starting up costs a ``stat`` for each file and no hashing. The note may be lost at no harm.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mmpipe.errors import DigestMismatchError, WeightsError
+from mmpipe.errors import DigestMismatchError
 from mmpipe.weights import settings
 from mmpipe.weights.manifest import File
 
 log = logging.getLogger(__name__)
 
-RECORD = ".mmpipe.json"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_VERIFIED = ".verified.json"
+_LISTING = ".listing.json"
+
+#: File name -> its digest, size and modification time when it was last verified.
+_Notes = dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a look at a folder found. Names of files, in the manifest's order."""
+    """What a look at a folder found: names of files, in the manifest's order."""
 
     missing: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -43,7 +47,7 @@ class Condition:
         return not self.missing and not self.wrong
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Folder:
     """The place of one model in the cache. Nothing need exist there yet."""
 
@@ -58,151 +62,155 @@ class Folder:
         return self.name.replace(":", "--").replace("/", "--")
 
     def inspect(self, files: Iterable[File], *, thorough: bool = False) -> Condition:
-        """Compare what is there with ``files``. A file without a known digest is held against the record.
+        """Hold what is there against ``files``. ``thorough``: hash also what was verified before.
 
-        ``thorough`` hashes every file, whatever the record says of it.
+        A file whose digest nobody published must be the one that was fetched.
         """
-        record = self.record()
-        missing, wrong = [], []
-        changed = False
+        notes = self._notes()
+        missing, wrong, news = [], [], {}
         for file in files:
-            stamp = _stamp(self.path / file.name)
-            known = record.get(file.name, {})
-            pin = file.sha256 or known.get("sha256")
-            if stamp is None:
+            note = notes.get(file.name, {})
+            try:
+                found = _verified(self.path / file.name, file, None if thorough else note, note.get("sha256"))
+            except FileNotFoundError:
                 missing.append(file.name)
-            elif stamp["size_bytes"] != file.size_bytes or pin is None:
+                continue
+            if found is None:
                 wrong.append(file.name)
-            elif thorough or known != {"sha256": pin, **stamp}:
-                if _sha256(self.path / file.name) == pin:
-                    record[file.name] = {"sha256": pin, **stamp}
-                    changed = True
-                else:
-                    wrong.append(file.name)
-        if changed:
-            self._write_record(record)
+            elif found != note:
+                news[file.name] = found
+        if news or not notes.keys().isdisjoint(wrong):
+            self._write_notes({name: note for name, note in (notes | news).items() if name not in wrong})
         return Condition(tuple(missing), tuple(wrong))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this folder against other processes and threads, waiting for as long as another holds it."""
+        """Keep other processes and threads from this folder, after waiting for the one that may hold it."""
         locks = settings.cache_root() / "locks"
-        with _told_plainly():
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{self._slug}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                log.info("waiting for another process that is fetching %s", self.name)
-                lock.acquire()
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{self._slug}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("%s is being fetched by another process; waiting for it", self.name)
+            lock.acquire()
         try:
             yield
         finally:
             lock.release()
 
     @contextmanager
-    def staging(self, needed_bytes: int) -> Iterator[Path]:
-        """An empty folder on the cache's own disk, gone at the end. Call it with the folder locked.
-
-        Raises:
-            WeightsError: there is no room for ``needed_bytes``, or the room runs out on the way.
-        """
+    def staging(self) -> Iterator[Path]:
+        """An empty folder on the cache's own disk, gone at the end. To be used while locked."""
         parent = settings.cache_root() / "staging"
-        with _told_plainly(needed_bytes):
-            parent.mkdir(parents=True, exist_ok=True)
-            # What a killed process left. Names are never used twice: a child that outlived its parent may still write.
-            for leftover in parent.glob(f"{self._slug}@@*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            if shutil.disk_usage(parent).free < needed_bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with tempfile.TemporaryDirectory(
-                prefix=f"{self._slug}@@", dir=parent, ignore_cleanup_errors=True
-            ) as staging:
-                yield Path(staging)
+        parent.mkdir(parents=True, exist_ok=True)
+        # What a killed process left. No name is used twice: a child that outlived its parent may still be writing.
+        for leftover in parent.glob(f"{self._slug}@@*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"{self._slug}@@", dir=parent, ignore_cleanup_errors=True) as staging:
+            yield Path(staging)
 
-    def commit(self, file: File, staged: Path) -> None:
-        """Move ``staged``, verified, to its place. Call it with the folder locked.
+    def commit(self, file: File, staged: Path) -> str:
+        """Verify ``staged``, move it to its place, and give its SHA-256. To be used while locked.
 
         Raises:
             DigestMismatchError: it is not ``file``; it has been deleted.
         """
-        size_bytes = staged.stat().st_size
-        found = _sha256(staged)
-        if size_bytes != file.size_bytes or (file.sha256 and found != file.sha256):
+        size_bytes, sha256 = staged.stat().st_size, _sha256(staged)
+        if size_bytes != file.size_bytes or sha256 != (file.sha256 or sha256):
             staged.unlink()
             raise DigestMismatchError(
-                f"{self.name}: {file.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256}, "
-                f"but what came has {size_bytes} bytes and SHA-256 {found}"
+                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256}; "
+                f"what came has {size_bytes} bytes and SHA-256 {sha256}"
             )
-        with staged.open("rb") as stream:
-            os.fsync(stream.fileno())  # or a power cut could leave the name without the bytes
+        _sync(staged)  # or a power cut could keep the name and lose the bytes
         target = self.path / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(target)
-        record = self.record()
-        stamp = _stamp(target)
-        assert stamp is not None
-        record[file.name] = {"sha256": found, **stamp}
-        self._write_record(record)
+        self._write_notes(self._notes() | {file.name: {"sha256": sha256, **_stamp(target)}})
+        return sha256
 
     def discard(self, names: Iterable[str]) -> None:
-        """Delete files. Call it with the folder locked."""
+        """Delete files. To be used while locked."""
         for name in names:
-            (self.path / name).unlink(missing_ok=True)
+            log.warning("%s of %s is damaged; deleting it", name, self.name)
+            (self.path / name).unlink()
 
     def remove(self) -> int:
-        """Delete the folder and give the bytes that were freed. Call it with the folder locked."""
-        freed = sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        return freed
+        """Delete everything and give how many bytes that was. To be used while locked."""
+        if not self.path.exists():
+            return 0
+        freed_bytes = sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        shutil.rmtree(self.path)
+        return freed_bytes
 
-    def record(self) -> dict[str, dict[str, object]]:
-        """File name -> digest, size and modification time when it was last verified."""
+    def listing(self) -> dict[str, Any] | None:
+        """What :meth:`write_listing` wrote: the table of a model that no manifest describes."""
+        table = _read(self.path / _LISTING)
+        return table or None
+
+    def write_listing(self, table: dict[str, Any]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.path / _LISTING, table)
+
+    def _notes(self) -> _Notes:
+        return _read(self.path / _VERIFIED)
+
+    def _write_notes(self, notes: _Notes) -> None:
         try:
-            record = json.loads((self.path / RECORD).read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
-
-    def _write_record(self, record: dict[str, dict[str, object]]) -> None:
-        partial = self.path / f"{RECORD}.{os.getpid()}"
-        try:
-            partial.write_text(json.dumps(record, indent=1), "utf-8")
-            partial.replace(self.path / RECORD)
-        except OSError as error:  # a read-only cache works, only slower to start
-            log.debug("%s cannot be written: %s", self.path / RECORD, error)
-            return
+            _write(self.path / _VERIFIED, notes)
+        except OSError as error:  # a cache that is only readable works too, it only starts slower
+            log.debug("%s: %s", self.path / _VERIFIED, error)
 
 
-@contextmanager
-def _told_plainly(needed_bytes: int = 0) -> Iterator[None]:
-    """Turn what a disk refuses into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        root = settings.cache_root()
-        if error.errno in _NO_SPACE:
-            free = shutil.disk_usage(root).free
-            raise WeightsError(
-                f"No room in {root}: {needed_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free. "
-                "Free some space, or set MMPIPE_CACHE to a folder on a larger disk."
-            ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-            raise WeightsError(
-                f"Cannot write to the cache {root} ({error.strerror}). Set MMPIPE_CACHE to a folder you may write to."
-            ) from error
-        raise
+def listed() -> Iterator[str]:
+    """Names of the models in the cache that no manifest describes."""
+    for path in sorted((settings.cache_root() / "weights").glob(f"*/{_LISTING}")):
+        if name := _read(path).get("name"):
+            yield name
 
 
-def _stamp(path: Path) -> dict[str, object] | None:
-    try:
-        status = path.stat()
-    except OSError:
+def _verified(path: Path, file: File, trusted: dict[str, object] | None, seen: object) -> dict[str, object] | None:
+    """What to note of the file at ``path``; None when it is not ``file``. Hashes it unless ``trusted`` still holds.
+
+    ``seen``: the digest it once had, for a file whose digest nobody published.
+    """
+    pin = file.sha256 or seen
+    stamp = _stamp(path)
+    note = {"sha256": pin, **stamp}
+    if pin is None or stamp["size_bytes"] != file.size_bytes:
         return None
+    return note if note == trusted or _sha256(path) == pin else None
+
+
+def _stamp(path: Path) -> dict[str, object]:
+    status = path.stat()
     return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small file as a whole: a reader sees the old one or the new one."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        partial.write_text(json.dumps(content, indent=1), "utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -3,62 +3,121 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mmpipe.weights import settings
+from mmpipe.errors import WeightsError
+from mmpipe.weights import disk, settings
 from mmpipe.weights.archives import Progress, SourceError
-from mmpipe.weights.manifest import File, Part, Source
+from mmpipe.weights.manifest import File, Source
 
 log = logging.getLogger(__name__)
 
-#: How long an unreachable hub may cost, once in a process.
+#: What an unreachable hub may cost, once in a process.
 PROBE_TIMEOUT_S = 3.0
+_METADATA_TIMEOUT_S = 10.0
+
+#: ``hf:owner/name``, with ``@revision`` if wanted: any model repository.
+NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
-def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Iterator[tuple[File, Path]]:
-    """Files of ``source`` as they are ready, written into ``staging``, not yet verified.
-
-    What the hub's own cache already holds is copied from there, online or not.
-    """
+def held(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+    """What the hub's own cache on this machine already holds of ``source``, copied into ``staging``."""
     from huggingface_hub import try_to_load_from_cache
 
-    absent = []
     for file in wanted:
-        (part,) = source.parts[file.name]
-        repository, _, revision = part.archive.partition("@")
-        held = try_to_load_from_cache(repository, part.member, revision=revision)
-        if isinstance(held, str):
-            yield file, Path(shutil.copyfile(held, staging / "file"))
-        else:
-            absent.append(file)
-    if not absent:
-        return
-    require()
-    for file in absent:
-        (part,) = source.parts[file.name]
-        yield file, _download(part, file, staging, progress)
+        repository, revision, path = _place(source, file)
+        found = try_to_load_from_cache(repository, path, revision=revision)
+        if isinstance(found, str):
+            yield file, Path(shutil.copyfile(found, staging / "file"))
+            progress(file.size_bytes, file.size_bytes, file.name)
 
 
-def require() -> None:
+def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+    """Files of ``source`` as they become ready, downloaded into ``staging``, not yet verified.
+
+    Raises:
+        SourceError: the hub may not be asked, does not answer, or does not give a file.
+    """
+    require_answer()
+    from huggingface_hub import hf_hub_download
+
+    for file in wanted:
+        repository, revision, path = _place(source, file)
+        try:
+            downloaded = hf_hub_download(
+                repository,
+                path,
+                revision=revision,
+                local_dir=staging / "hub",
+                endpoint=settings.hub_endpoint(),
+                tqdm_class=_bar(file.name, progress),
+            )
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in disk.FULL | disk.FORBIDDEN:
+                raise
+            raise SourceError(f"{repository} does not give {path} ({_first_line(error)})") from error
+        yield file, Path(downloaded)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """A manifest's table for the repository ``name`` (see :data:`NAME`), as the hub has it now.
+
+    Large files come with the SHA-256 that the hub publishes; small ones (``None``) without.
+
+    Raises:
+        WeightsError: ``name`` is misspelled, there is no such repository, or the hub cannot be asked.
+    """
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise WeightsError(f"{name!r} is not hf:owner/name or hf:owner/name@revision")
+    repository = match["repository"]
+    try:
+        require_answer()
+        from huggingface_hub import HfApi
+
+        info = HfApi(endpoint=settings.hub_endpoint()).model_info(
+            repository, revision=match["revision"], files_metadata=True, timeout=_METADATA_TIMEOUT_S
+        )
+    except Exception as error:
+        raise WeightsError(
+            f"{name} is not in the cache and cannot be fetched: {_first_line(error)}. Check the name and the network, "
+            "set HF_ENDPOINT to a mirror of the hub, or give a local folder instead."
+        ) from error
+    siblings = [file for file in info.siblings or () if not file.rfilename.startswith(".")]
+    return {
+        "name": name,
+        "what": "A repository of the Hugging Face hub, not pinned by mmpipe",
+        "task": info.pipeline_tag or "not stated",
+        "licence": (info.card_data and info.card_data.license) or "not stated",
+        "upstream": f"https://huggingface.co/{repository}/tree/{info.sha}",
+        "files": {
+            file.rfilename: {"size_bytes": file.size or 0, "sha256": file.lfs.sha256 if file.lfs else None}
+            for file in siblings
+        },
+        "hub": {"*": f"{repository}@{info.sha}:*"},
+    }
+
+
+def require_answer() -> None:
     """Raises SourceError unless the hub may be asked and answers."""
-    from huggingface_hub import constants
-
-    if settings.hub_offline():
-        raise SourceError("HF_HUB_OFFLINE is set" if not settings.offline() else "MMPIPE_OFFLINE is set")
-    if not answers(constants.ENDPOINT):
-        raise SourceError(f"{constants.ENDPOINT} does not answer")
+    endpoint = settings.hub_endpoint()
+    if settings.offline() or settings.hub_offline():
+        raise SourceError(f"{'MMPIPE_OFFLINE' if settings.offline() else 'HF_HUB_OFFLINE'} is set")
+    if not answers(endpoint):
+        raise SourceError(f"{endpoint} does not answer")
 
 
 @cache
 def answers(endpoint: str) -> bool:
     """Whether anything answers there, within seconds; asked once in a process.
 
-    Any answer counts, also an error: a mirror may refuse its front page and still serve files.
+    Any answer counts, an error too: a mirror may refuse its front page and still serve files.
     """
     from huggingface_hub import get_session
 
@@ -67,53 +126,38 @@ def answers(endpoint: str) -> bool:
     def ask() -> None:
         try:
             get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001  whatever it is, the hub is not to be had
-            log.info("the hub %s does not answer: %s", endpoint, error)
+        except Exception as error:  # whatever it is, files would not come either
+            log.info("%s does not answer: %s", endpoint, _first_line(error))
         else:
             answered.set()
 
-    # On a thread of its own, because looking up a name knows no timeout.
+    # On a thread of its own, because looking up a host's name knows no timeout.
     asking = threading.Thread(target=ask, name="mmpipe-hub-probe", daemon=True)
     asking.start()
-    asking.join(PROBE_TIMEOUT_S + 1)
+    asking.join(2 * PROBE_TIMEOUT_S)
     return answered.is_set()
 
 
-def _download(part: Part, file: File, staging: Path, progress: Progress) -> Path:
-    from huggingface_hub import hf_hub_download
-
+def _place(source: Source, file: File) -> tuple[str, str, str]:
+    """Repository, revision and path of a file."""
+    (part,) = source.parts[file.name]
     repository, _, revision = part.archive.partition("@")
-    try:
-        path = hf_hub_download(
-            repository,
-            part.member,
-            revision=revision,
-            local_dir=staging / "hub",
-            tqdm_class=_bar(file.name, progress),
-        )
-    except OSError as error:
-        if error.errno is not None:  # the disk's, not the network's: those carry no errno
-            raise
-        raise SourceError(f"{part.archive} does not give {part.member} ({_first_line(error)})") from error
-    except Exception as error:
-        raise SourceError(f"{part.archive} does not give {part.member} ({_first_line(error)})") from error
-    return Path(path)
+    return repository, revision, part.member
 
 
 def _bar(label: str, progress: Progress) -> type[Any]:
-    """The hub reports to a bar of the tqdm kind: one that passes the numbers on and draws nothing."""
-    from tqdm import tqdm
+    """huggingface_hub reports to a tqdm bar: one that draws nothing and passes the numbers on."""
+    from huggingface_hub.utils import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._done = int(options.get("initial") or 0)
-            self._all = options.get("total")
-            super().__init__(*args, **{**options, "disable": True})
+            self._done_bytes = int(options.get("initial") or 0)
+            self._total_bytes = options.get("total")
+            super().__init__(*args, **options | {"disable": True})
 
-        def update(self, n: float | None = 1) -> bool | None:
-            self._done += int(n or 0)
-            progress(self._done, self._all, label)
-            return None
+        def update(self, n: float | None = 1) -> None:
+            self._done_bytes += int(n or 0)
+            progress(self._done_bytes, self._total_bytes, label)
 
     return Bar
 

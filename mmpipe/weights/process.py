@@ -1,24 +1,27 @@
-"""A package manager as a child process: its lines as they come, its own words when it fails."""
+"""A package manager as a child process: its lines as they come, and its own words when it fails."""
 
 from __future__ import annotations
 
 import subprocess
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
+from mmpipe.weights import disk
 from mmpipe.weights.archives import SourceError
 
 _GRACE_S = 5.0
+_NO_ROOM = ("No space left on device", "ENOSPC", "Disk quota exceeded")
 
 
-def lines(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[str]:
-    """Run ``command`` and give what it says, line by line; output and errors together.
+def lines(command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None) -> Generator[str]:
+    """Run ``command`` and give what it says, output and errors together.
 
-    When the caller stops listening (an exception, Ctrl-C), the child is stopped before this returns.
+    Close the generator (``contextlib.closing``) to stop the child early.
 
     Raises:
-        SourceError: it cannot be started, or fails; the message ends with its last words.
+        SourceError: it does not start, or fails; the message has its last words.
+        OSError: ENOSPC, when that is why it failed.
     """
     try:
         child = subprocess.Popen(
@@ -34,19 +37,21 @@ def lines(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Itera
         )
     except OSError as error:
         raise SourceError(f"{command[0]} does not start ({error.strerror})") from error
-    last: deque[str] = deque(maxlen=40)
+    said: deque[str] = deque(maxlen=40)
     assert child.stdout is not None
-    with child.stdout:
-        try:
-            for line in child.stdout:
-                last.append(line.rstrip())
-                yield last[-1]
-            child.wait()
-        finally:
-            _stop(child)
+    try:
+        for line in child.stdout:
+            said.append(line.strip())
+            yield said[-1]
+        child.wait()
+    finally:
+        _stop(child)
+        child.stdout.close()
     if child.returncode:
-        errors = [line for line in last if "error" in line.lower()] or list(last)
-        raise SourceError(f"{Path(command[0]).name} failed: {' / '.join(errors[-3:])[:600]}")
+        if any(sign in line for line in said for sign in _NO_ROOM):
+            raise disk.no_room()
+        errors = [line for line in said if "error" in line.lower()] or [line for line in said if line]
+        raise SourceError(f"{Path(command[0]).name} failed: {' / '.join(errors[-2:])[:500]}")
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the environment says about weights. Read anew at each call, so that a test or a program can change it."""
+"""What the environment says about weights. Read anew at each call, so that a program or a test can change it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ _TRUE = frozenset({"1", "on", "true", "yes"})
 
 
 def cache_root() -> Path:
-    """``MMPIPE_CACHE``, else ``mmpipe`` in the user's cache folder (``XDG_CACHE_HOME``, ``~/.cache``)."""
+    """``MMPIPE_CACHE``, else ``mmpipe`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
     if own := os.environ.get("MMPIPE_CACHE"):
         return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "mmpipe"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "mmpipe"
 
 
 def offline() -> bool:
@@ -23,12 +22,18 @@ def offline() -> bool:
 
 def hub_offline() -> bool:
     """``HF_HUB_OFFLINE``: the hub is not asked; the package registries still are."""
-    return offline() or _is_set("HF_HUB_OFFLINE")
+    return _is_set("HF_HUB_OFFLINE")
+
+
+def hub_endpoint() -> str:
+    """``HF_ENDPOINT``, a mirror of the hub; else the hub."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 
 def accepted_licences() -> frozenset[str]:
-    """``MMPIPE_ACCEPT_LICENCE``: names of weights, separated by commas, whose restrictions are accepted."""
-    return frozenset(name.strip() for name in os.environ.get("MMPIPE_ACCEPT_LICENCE", "").split(",") if name.strip())
+    """``MMPIPE_ACCEPT_LICENCE``: names of weights, separated by commas, whose restrictions the user accepts."""
+    names = os.environ.get("MMPIPE_ACCEPT_LICENCE", "").split(",")
+    return frozenset(name.strip() for name in names) - {""}
 
 
 def _is_set(variable: str) -> bool:
