@@ -147,13 +147,13 @@ def _place(source: Source, file: File) -> tuple[str, str, str]:
 
 def _bar(label: str, progress: Progress) -> type[Any]:
     """huggingface_hub reports to a tqdm bar: one that draws nothing and passes the numbers on."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             self._done_bytes = int(options.get("initial") or 0)
             self._total_bytes = options.get("total")
-            super().__init__(*args, **options | {"disable": True})
+            super().__init__(*args, **options | {"disable": True})  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> None:
             self._done_bytes += int(n or 0)
