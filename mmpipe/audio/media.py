@@ -109,8 +109,13 @@ def probe(source: Source) -> MediaInfo:
             rate_hz=stream.rate,
             channels=stream.channels,
             codec=stream.codec_context.name,
-            has_video=any(not video.disposition.attached_pic for video in container.streams.video),
+            has_video=any(not is_cover(video) for video in container.streams.video),
         )
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is but the picture of an album."""
+    return av.stream.Disposition.attached_pic in stream.disposition
 
 
 class _ToMono:

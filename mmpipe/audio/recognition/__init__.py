@@ -1,1 +1,22 @@
+"""Speech to text: the engines."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmpipe.extras import load_engine
+from mmpipe.stage import Recogniser
+
+
+def load_recogniser(name: str | Path) -> Recogniser:
+    """The recogniser of this name: Whisper weights, a folder with a converted Whisper, or "module:Class" of your own.
+
+    Raises:
+        WeightsError: there are no weights of this name.
+        InputError: the class cannot be imported, or is no recogniser.
+    """
+    if isinstance(name, str) and ":" in name and not name.startswith("hf:"):
+        return load_engine(name, Recogniser)
+    from mmpipe.audio.recognition.whisper import Whisper
+
+    return Whisper(name)

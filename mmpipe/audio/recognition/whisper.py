@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,33 @@ class Whisper(Recogniser):
                 logger.debug("decoded again: %r -> %r", found[n].text, hypothesis.text)
                 found[n] = hypothesis
         return [self._segment(h, item) for h, item in zip(found, items, strict=True)]
+
+    def align(self, items: Sequence[SpeechWindow], texts: Sequence[str]) -> list[tuple[Word, ...]]:
+        """Forced alignment: when the words of each given text are said in its window.
+
+        Times count from the start of the window; a word's probability is what the model gives it there, so that words
+        which were not said stand out. Windows must name their language.
+
+        Raises:
+            InputError: a window is too long, or its language is not named.
+        """
+        import ctranslate2
+
+        for item in items:
+            self._check(item)
+            if item.options.language is None:
+                raise InputError("Forced alignment needs the language of the text: set RecognitionOptions.language.")
+        encoded = self._model.encode(ctranslate2.StorageView.from_array(self._features(items, full_context=False)))
+        given = [
+            _Hypothesis(
+                tokens=self._tokenizer.encode(" " + text.strip(), add_special_tokens=False).ids if text.strip() else [],
+                text=text.strip(),
+                language=item.options.language or "",
+            )
+            for item, text in zip(items, texts, strict=True)
+        ]
+        self._align(items, given, encoded)
+        return [hypothesis.words for hypothesis in given]
 
     def _check(self, item: SpeechWindow) -> None:
         audio, language = item.audio, item.options.language
@@ -248,6 +276,11 @@ class Whisper(Recogniser):
             }
             for text, group, first, last in zip(texts[:-1], groups[:-1], edges[:-1], edges[1:], strict=True)
         ]
+        for before, entry in pairwise(found):
+            if entry["word"].startswith("-"):  # the splitter parts "cold-hearted" at the hyphen
+                entry.update(word=before["word"] + entry["word"], start=before["start"])
+                entry["probability"] = min(before["probability"], entry["probability"])
+                before["word"] = ""
         merge_punctuations(found, _PREPENDED, _APPENDED)
         return tuple(
             Word(
@@ -289,10 +322,10 @@ class _Hypothesis:
     tokens: list[int]
     text: str
     language: str
-    language_probability: float | None
-    avg_logprob: float
-    no_speech_prob: float
-    entropy_nats: float | None
+    language_probability: float | None = None
+    avg_logprob: float = 0.0
+    no_speech_prob: float = 0.0
+    entropy_nats: float | None = None
     words: tuple[Word, ...] = ()
 
 

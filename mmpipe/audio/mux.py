@@ -1,0 +1,156 @@
+"""Put spoken translation and subtitles into a video, beside its picture and its own sound."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+from av.subtitles.subtitle import SubtitleSet
+
+from mmpipe.audio.media import is_cover
+from mmpipe.errors import InputError, MediaError
+from mmpipe.files import reason, writing
+
+#: suffix -> (codec of the subtitles, codec of the new sound)
+CONTAINERS = {
+    ".mp4": ("mov_text", "aac"),
+    ".m4v": ("mov_text", "aac"),
+    ".mov": ("mov_text", "aac"),
+    ".mkv": ("subrip", "aac"),
+}
+_MS = Fraction(1, 1000)
+# the default style of ffmpeg itself: another one would come out as font tags
+_ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+PlayResX: 384
+PlayResY: 288
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+#: ISO 639-1 -> the three letters that containers want, for the languages that are spoken here
+_ISO_639_2 = {
+    "ar": "ara", "ca": "cat", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng", "es": "spa", "fi": "fin",
+    "fr": "fra", "gl": "glg", "hi": "hin", "hu": "hun", "it": "ita", "ja": "jpn", "ko": "kor", "nl": "nld", "no": "nor",
+    "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sv": "swe", "tr": "tur", "uk": "ukr", "zh": "zho",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SubtitleTrack:
+    """Subtitles of one language: (start_s, end_s, text), in order."""
+
+    language: str  # ISO 639-1
+    cues: Sequence[tuple[float, float, str]]
+
+
+def check_container(path: Path) -> None:
+    """Refuse an unknown container before hours of work rather than after.
+
+    Raises:
+        InputError: sound, picture and subtitles cannot be put together under this name.
+    """
+    if path.suffix.lower() not in CONTAINERS:
+        raise InputError(f"Cannot mux into {path.name!r}: the name must end in one of {', '.join(CONTAINERS)}.")
+
+
+def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleTrack], out: Path) -> None:
+    """Write ``out``: the picture of ``source`` (copied), ``speech`` as the default sound, the sound of ``source``
+    (copied) as the second one, and ``subtitles``. A source without a picture gives a file with sound and subtitles.
+
+    Raises:
+        InputError: the suffix of ``out`` is no container that holds all this.
+        MediaError: the container cannot hold the source's picture or sound as it is.
+        OutputError: ``out`` cannot be written.
+    """
+    check_container(out)
+    text_codec, sound_codec = CONTAINERS[out.suffix.lower()]
+    with writing(out), av.open(str(source)) as original, av.open(str(speech)) as spoken:
+        target = av.open(str(out), "w")
+        with target:
+            try:
+                pictures = [
+                    (stream, target.add_stream_from_template(stream))
+                    for stream in original.streams.video
+                    if not is_cover(stream)
+                ][:1]
+                sound: Any = target.add_stream(sound_codec, rate=spoken.streams.audio[0].rate, layout="mono")
+                sounds = [(s, target.add_stream_from_template(s)) for s in original.streams.audio[:1]]
+                _label(sound, language, default=True)
+                for _, stream in sounds:
+                    stream.disposition = av.stream.Disposition(0)
+                texts = [_text_stream(target, text_codec, track) for track in subtitles]
+                target.start_encoding()
+            except (av.error.FFmpegError, ValueError) as error:
+                raise MediaError(
+                    f"{out.name!r} cannot hold the picture or sound of {source.name!r} as they are ({reason(error)}). "
+                    "Use a name that ends in .mkv."
+                ) from error
+            lanes = [
+                *(_copied(original, given, stream) for given, stream in [*pictures, *sounds]),
+                _encoded(spoken, sound),
+                *(_written(stream, track) for stream, track in zip(texts, subtitles, strict=True)),
+            ]
+            # a muxer wants packets in the order of time; each lane is in order itself
+            for _, packet in heapq.merge(*lanes, key=lambda entry: entry[0]):
+                target.mux(packet)
+
+
+def _label(stream: Any, language: str, *, default: bool) -> None:
+    stream.metadata["language"] = _ISO_639_2.get(language, "und")
+    stream.disposition = av.stream.Disposition.default if default else av.stream.Disposition(0)
+
+
+def _copied(container: Any, given: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    # a container of its own: demuxing two streams of one, each at its own pace, would lose packets
+    with av.open(container.name) as own:
+        for packet in own.demux(own.streams[given.index]):
+            if packet.dts is not None:
+                packet.stream = stream
+                yield float(packet.dts * packet.time_base), packet
+
+
+def _encoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    for frame in chain(_frames(container), [None]):
+        for packet in stream.encode(frame):
+            yield float((packet.dts or 0) * packet.time_base), packet
+
+
+def _frames(container: Any) -> Iterator[Any]:
+    for frame in container.decode(audio=0):
+        frame.pts = None
+        yield frame
+
+
+def _text_stream(target: Any, codec: str, track: SubtitleTrack) -> Any:
+    stream = target.add_stream(codec)
+    stream.codec_context.subtitle_header = _ASS_HEADER
+    stream.codec_context.time_base = _MS
+    stream.time_base = _MS
+    _label(stream, track.language, default=False)
+    return stream
+
+
+def _written(stream: Any, track: SubtitleTrack) -> Iterator[tuple[float, Any]]:
+    for start_s, end_s, text in track.cues:
+        line = "0,0,Default,,0,0,0,," + text.replace("\n", "\\N").replace("{", "(").replace("}", ")")
+        start_ms, length_ms = round(start_s * 1000), max(1, round((end_s - start_s) * 1000))
+        packet = stream.codec_context.encode_subtitle(
+            SubtitleSet.create(line.encode(), start=0, end=length_ms, pts=start_ms)
+        )
+        packet.pts = packet.dts = start_ms
+        packet.duration = length_ms
+        packet.time_base = _MS
+        packet.stream = stream
+        yield start_s, packet

@@ -1,0 +1,344 @@
+"""``mmpipe transcribe``, ``translate`` and ``align``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmpipe.cli.console import INTERRUPTED, err, fail, guarded, out
+from mmpipe.errors import InputError, MmpipeError
+from mmpipe.subtitles import clock
+from mmpipe.types import RecognitionOptions, Segment, TranslatedSegment
+
+#: Recordings that are worked on at the same time. Their windows share batches, so more gain nothing.
+AT_ONCE = 4
+
+R = TypeVar("R")
+
+Files = Annotated[list[Path], typer.Argument(help="Recordings: sound or video, any format.", show_default=False)]
+Language = Annotated[str, typer.Option("--language", "-l", help="What is spoken (ISO 639-1), or auto.")]
+Model = Annotated[str, typer.Option("--model", help="Whisper weights, a folder, or module:Class of your own.")]
+OutFile = Path | None
+
+
+def _file_option(help_text: str, *names: str) -> typer.models.OptionInfo:
+    return typer.Option(*names, help=help_text, show_default=False)
+
+
+Srt = Annotated[OutFile, _file_option("Write SRT subtitles. With several recordings: a folder.", "--srt")]
+Vtt = Annotated[OutFile, _file_option("Write WebVTT subtitles.", "--vtt")]
+Json = Annotated[OutFile, _file_option("Write everything that is known, as JSON.", "--json")]
+Txt = Annotated[OutFile, _file_option("Write the text.", "--txt")]
+Prompt = Annotated[str | None, typer.Option(help="Text that could have come before: names, style.")]
+Hotwords = Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what is recognised.")]
+
+
+def _language(name: str) -> str | None:
+    return None if name == "auto" else name.lower()
+
+
+def _subtitle_paths(source: Path, several: bool, given: Sequence[tuple[str, Path | None]]) -> tuple[Path, ...]:
+    return tuple(_output(source, several, path, kind) for kind, path in given if path)
+
+
+def _output(source: Path, several: bool, path: Path, suffix: str) -> Path:
+    """Where the output of ``source`` goes: ``path``, or a file in it when it stands for several recordings."""
+    if not several and not path.is_dir():
+        return path
+    path.mkdir(parents=True, exist_ok=True)
+    return path / f"{source.stem}{suffix}"
+
+
+class _Stopped(Exception):  # noqa: N818  (no error: the person wants it)
+    """Ctrl-C was pressed while a recording was worked on in another thread."""
+
+
+def _work(sources: Sequence[Path], job: Callable[[Path, Callable[[float], None]], R]) -> list[R]:
+    """Run ``job`` for every source, a few at once, under a progress bar each. One that fails does not stop the others.
+
+    ``job`` gets a function to which it reports how far it is, in seconds.
+    """
+    from mmpipe.audio.media import probe
+
+    stop = threading.Event()
+    failed = 0
+    done: list[R] = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars, ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def run(source: Path) -> R:
+            task = bars.add_task(source.name, total=probe(source).duration_s)
+
+            def report(done_s: float) -> None:
+                if stop.is_set():
+                    raise _Stopped
+                bars.update(task, completed=done_s)
+
+            try:
+                return job(source, report)
+            finally:
+                bars.remove_task(task)
+
+        futures = {source: pool.submit(run, source) for source in sources}
+        try:
+            for source, future in futures.items():
+                try:
+                    done.append(future.result())
+                except MmpipeError as error:
+                    failed += 1
+                    fail(error, where=f"{source.name}: " if len(sources) > 1 else "")
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if failed:
+        raise typer.Exit(1)
+    return done
+
+
+def _line(item: Segment | TranslatedSegment, name: str) -> None:
+    source = item if isinstance(item, Segment) else item.source
+    out.print(f"{name}[dim]{clock(source.start_s, '.')}[/] ", end="")
+    if isinstance(item, Segment):
+        out.print(item.text, markup=False)
+        return
+    if item.translation.source_text:
+        out.print(item.translation.source_text, markup=False)
+        out.print(" " * (len(name) + 13), end="")
+    out.print(item.translation.text, markup=False, style="bold")
+
+
+@guarded
+def transcribe(
+    files: Files,
+    language: Language = "auto",
+    words: Annotated[bool, typer.Option(help="Print each word with its time and probability.")] = False,
+    entropy: Annotated[bool, typer.Option(help="Add the mean entropy of each segment to the JSON.")] = False,
+    srt: Srt = None,
+    vtt: Vtt = None,
+    json: Json = None,
+    txt: Txt = None,
+    task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = "transcribe",
+    beam: Annotated[int, typer.Option(help="Width of the beam search; 1: greedy.", min=1, max=20)] = 1,
+    prompt: Prompt = None,
+    hotword: Hotwords = None,
+    model: Model = "whisper-base",
+    quiet: Quiet = False,
+) -> None:
+    """Write down what is said in recordings."""
+    from mmpipe.pipelines.jobs import Outputs, transcribe_recording
+    from mmpipe.pipelines.transcription import Transcriber
+
+    options = RecognitionOptions(
+        language=_language(language),
+        task=task,
+        words=True,
+        entropy=entropy,
+        beam_size=beam,
+        initial_prompt=prompt,
+        hotwords=tuple(hotword or ()),
+    )
+    several = len(files) > 1
+    given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
+    with Transcriber(model) as transcriber:
+
+        def job(source: Path, report: Callable[[float], None]) -> None:
+            def show(segment: Segment) -> None:
+                report(segment.end_s)
+                if not quiet:
+                    _line(segment, f"{source.name}: " if several else "")
+                if words:
+                    for word in segment.words:
+                        out.print(f"    {word.start_s:9.2f} {word.end_s:9.2f}  {word.probability:.2f}  ", end="")
+                        out.print(word.text, markup=False)
+
+            outputs = Outputs(_subtitle_paths(source, several, given))
+            transcribe_recording(transcriber, source, outputs, options, on_item=show)
+
+        _work(files, job)
+
+
+@guarded
+def translate(
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings; none: text from standard input.")] = None,
+    to: Annotated[str, typer.Option("--to", help="Language to translate into (ISO 639-1).")] = "",
+    source: Annotated[str, typer.Option("--from", help="Language of the input, or auto.")] = "auto",
+    text: Annotated[str | None, typer.Option(help="Translate this text instead of a recording.")] = None,
+    speak: Annotated[OutFile, _file_option("Write the translation as speech.", "--speak")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice to speak with; see mmpipe speak --list.")] = None,
+    speed: Annotated[float, typer.Option(help="Pace of the voice.", min=0.5, max=2.0)] = 1.0,
+    dub: Annotated[bool, typer.Option(help="Speak each sentence at the time of its source.")] = False,
+    mux: Annotated[OutFile, _file_option("Write the video with dubbed speech and subtitles.", "--mux")] = None,
+    srt: Srt = None,
+    vtt: Vtt = None,
+    json: Json = None,
+    txt: Txt = None,
+    bilingual: Annotated[bool, typer.Option(help="Subtitles in both languages.")] = False,
+    glossary: Annotated[OutFile, _file_option("Terms and how to translate them (TSV).", "--glossary")] = None,
+    via: Annotated[Literal["auto", "text", "speech"], typer.Option(help="Into English: how.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    prompt: Prompt = None,
+    hotword: Hotwords = None,
+    model: Model = "whisper-base",
+    quiet: Quiet = False,
+) -> None:
+    """Translate recordings, or text, into another language; and speak it."""
+    if not to:
+        raise InputError("Say which language to translate into: --to pt, for example. See mmpipe languages.")
+    to = to.lower()
+    if text is not None or not files or files == [Path("-")]:
+        if text is not None and files:
+            raise InputError("Give either recordings or --text, not both.")
+        _translate_text(text, _language(source), to, glossary, speak, voice, speed)
+        return
+    from mmpipe.pipelines.jobs import Outputs, Report, translate_recording
+    from mmpipe.pipelines.speech_translation import SpeechTranslator
+    from mmpipe.translate import Glossary
+
+    several = len(files) > 1
+    given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
+    options = RecognitionOptions(initial_prompt=prompt, hotwords=tuple(hotword or ()))
+    translator = SpeechTranslator(
+        to,
+        source=_language(source),
+        recogniser=model,
+        glossary=Glossary.load(glossary) if glossary else None,
+        voice=voice,
+        speed=speed,
+        via=via,
+        options=options,
+    )
+    with translator:
+
+        def job(path: Path, report: Callable[[float], None]) -> Report:
+            def show(item: TranslatedSegment) -> None:
+                if not quiet:
+                    _line(item, f"{path.name}: " if several else "")
+                report(item.source.end_s)
+
+            outputs = Outputs(
+                subtitles=_subtitle_paths(path, several, given),
+                speech=_output(path, several, speak, ".wav") if speak else None,
+                video=_output(path, several, mux, ".mp4") if mux else None,
+                bilingual=bilingual,
+                dub=dub,
+            )
+            return translate_recording(translator, path, outputs, resume=resume, on_item=show)
+
+        try:
+            reports = _work(files, job)
+        except KeyboardInterrupt:
+            err.print("[yellow]Stopped.[/] What was finished is kept: add --resume to go on from there.")
+            raise typer.Exit(INTERRUPTED) from None
+    for report in reports:
+        _print_report(report)
+
+
+def _print_report(report) -> None:  # type: ignore[no-untyped-def]
+    import resource
+
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = [
+        f"{report.source.name}: {report.language} to {report.target}, {report.sentences} sentences"
+        + (f" ({report.resumed} from an earlier run)" if report.resumed else ""),
+        f"  by way of  {', '.join(report.routes) or 'nothing: same language'}"
+        + (f" ({report.tier})" if report.tier else ""),
+        f"  recording  {report.duration_s:.1f} s" + (f", speech {report.speech_s:.1f} s" if report.speech_s else ""),
+        f"  took       {report.took_s:.1f} s, real-time factor {report.took_s / report.duration_s:.2f}, "
+        f"peak memory {peak_mb:.0f} MB",
+    ]
+    if report.max_lag_s > 0.5:
+        lines.append(f"  dubbing    at worst {report.max_lag_s:.1f} s behind the source")
+    for line in lines:
+        err.print(line, markup=False)
+
+
+def _translate_text(
+    text: str | None,
+    source: str | None,
+    to: str,
+    glossary: Path | None,
+    speak: Path | None,
+    voice: str | None,
+    speed: float,
+) -> None:
+    from mmpipe.translate import Glossary, TextTranslator
+
+    with TextTranslator(glossary=Glossary.load(glossary) if glossary else None) as translator, _track(speak) as track:
+        for translation in translator.stream(_lines(text), source, to):
+            out.print(translation.text, markup=False, end="")
+            track(translation.text, to, voice, speed)
+
+
+def _lines(text: str | None) -> Iterator[str]:
+    if text is not None:
+        yield text + "\n"
+        return
+    if sys.stdin.isatty():
+        err.print("Reading text from standard input; end it with Ctrl-D.")
+    yield from sys.stdin
+
+
+@contextmanager
+def _track(path: Path | None) -> Iterator[Callable[[str, str, str | None, float], None]]:
+    if path is None:
+        yield lambda text, language, voice, speed: None
+        return
+    from mmpipe.audio.media import AudioWriter
+    from mmpipe.audio.synthesis import Speaker
+
+    speaker = Speaker()
+    with AudioWriter(path, 24_000) as writer:
+
+        def write(text: str, language: str, voice: str | None, speed: float) -> None:
+            for piece in speaker.stream(text, language, voice, speed):
+                writer.write(piece)
+
+        yield write
+
+
+@guarded
+def align(
+    file: Annotated[Path, typer.Argument(help="The recording.")],
+    text: Annotated[Path, typer.Argument(help="A text file with what is said in it.")],
+    language: Annotated[str, typer.Option("--language", "-l", help="Language of the text.")] = "en",
+    srt: Srt = None,
+    vtt: Vtt = None,
+    json: Json = None,
+    model: Model = "whisper-base",
+) -> None:
+    """Find out when each word of a known text is said in a recording."""
+    from mmpipe.audio.recognition.whisper import Whisper
+    from mmpipe.pipelines.alignment import align as run
+    from mmpipe.pipelines.jobs import Outputs
+    from mmpipe.subtitles import SubtitleWriter
+
+    try:
+        content = text.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {str(text)!r} as UTF-8 text: {error}") from error
+    paths = tuple(path for path in (srt, vtt, json) if path)
+    Outputs(paths).check()
+    segments = run(file, content, language, Whisper(model))
+    for path in paths:
+        with SubtitleWriter(path) as writer:
+            for segment in segments:
+                writer.write(segment)
+    for segment in segments:
+        for word in segment.words:
+            out.print(f"{word.start_s:9.2f} {word.end_s:9.2f}  {word.probability:.2f}  ", end="")
+            out.print(word.text, markup=False)

@@ -1,0 +1,238 @@
+"""Speech in one language to speech in another: recognise, translate, speak, all three at the same time.
+
+While sentence n is spoken, n+1 is translated and n+2 recognised; recordings that are translated at the same time
+share the batches of every stage.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from mmpipe.audio import media
+from mmpipe.audio.synthesis import Speaker
+from mmpipe.errors import InputError
+from mmpipe.pipelines.batchers import Batchers
+from mmpipe.pipelines.journal import Journal
+from mmpipe.pipelines.sentences import SentenceAssembler
+from mmpipe.pipelines.track import SpeechTrack
+from mmpipe.pipelines.transcription import Transcriber
+from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.subtitles import render
+from mmpipe.translate import Glossary, TextTranslator
+from mmpipe.types import Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
+
+#: Sentences of one recording that may be under way between recognition and the caller.
+AHEAD = 8
+#: A dubbed sentence is spoken at most this much faster than the voice's own pace: beyond it words blur.
+MAX_DUB_SPEED = 1.5
+
+#: Translation through text of these tiers beats Whisper's own translation into English (docs/translation.md).
+TEXT_BEATS_SPEECH = frozenset({Tier.GOOD, Tier.FAIR})
+
+Via = Literal["auto", "text", "speech"]
+
+
+@dataclass(frozen=True)
+class TranslatedRecording:
+    """Everything that was said in one recording, translated, in order."""
+
+    segments: tuple[TranslatedSegment, ...]
+    target: str
+
+    @cached_property
+    def text(self) -> str:
+        return " ".join(segment.translation.text for segment in self.segments)
+
+    @cached_property
+    def source_text(self) -> str:
+        return " ".join(segment.source.text for segment in self.segments)
+
+    def subtitles(self, kind: str = "srt", *, bilingual: bool = False) -> str:
+        """As "srt", "vtt", "txt", "json" or "jsonl"."""
+        return render(self.segments, kind, bilingual=bilingual)
+
+    def save_speech(self, path: str | Path, *, dub: bool = False) -> None:
+        """Write the spoken translation; ``dub``: each sentence at the time of its source.
+
+        Raises:
+            InputError: the suffix of ``path`` is no sound format.
+            OutputError: it cannot be written.
+        """
+        with SpeechTrack(Path(path), dub=dub) as track:
+            for segment in self.segments:
+                track.add(segment)
+
+
+class SpeechTranslator:
+    """Translates recordings of any length into text and speech. Share one between threads.
+
+    ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" translates into English
+    straight from the sound, "text" recognises first and then translates; "auto" takes what is better for the pair.
+    ``recogniser``, ``translators``, ``synthesisers``: engines of your own in place of the built-in ones. A context
+    manager.
+
+    >>> with SpeechTranslator(to="pt") as translate:  # doctest: +SKIP
+    ...     result = translate("talk.mp3")
+    >>> result.save_speech("talk.pt.wav")  # doctest: +SKIP
+
+    Raises:
+        WeightsError, MissingDependencyError: an engine cannot be had.
+        LanguageError: nothing can speak, or translate into, the language.
+    """
+
+    def __init__(
+        self,
+        to: str,
+        *,
+        source: str | None = None,
+        recogniser: Recogniser | str | Path = "whisper-base",
+        translators: Sequence[Translator] | None = None,
+        synthesisers: Sequence[Synthesiser] | None = None,
+        glossary: Glossary | None = None,
+        voice: str | None = None,
+        speed: float = 1.0,
+        via: Via = "auto",
+        options: RecognitionOptions | None = None,
+    ) -> None:
+        if via == "speech" and to != "en":
+            raise InputError("Only English can be translated to straight from speech. Leave --via out, or use text.")
+        self.to, self.voice, self.speed, self.via = to, voice, speed, via
+        self.options = replace(options or RecognitionOptions(), language=source, words=True)
+        self._batchers = Batchers()
+        self.transcriber = Transcriber(recogniser, options=self.options, batchers=self._batchers)
+        self.translator = TextTranslator(translators, glossary=glossary, runner=self._batchers)
+        self.speaker = Speaker(synthesisers, runner=self._batchers)
+
+    def __call__(self, source: media.Source, *, speak: bool = True, dub: bool = False) -> TranslatedRecording:
+        """All of ``source``. Holds all the speech in memory: for hours of it use :meth:`stream`.
+
+        Raises: as :meth:`stream`.
+        """
+        return TranslatedRecording(tuple(self.stream(source, speak=speak, dub=dub)), self.to)
+
+    def stream(
+        self, source: media.Source, *, speak: bool = True, dub: bool = False, journal: Journal | None = None
+    ) -> Iterator[TranslatedSegment]:
+        """Sentences as they are ready, in order.
+
+        ``speak``: with their speech. ``dub``: speak so fast that it fits the time of the source, within reason.
+        ``journal``: begin with what it holds of an earlier run, and note what is finished.
+
+        Raises:
+            MediaError: ``source`` cannot be read, or has no sound.
+            LanguageError: there is no way from its language to the target, or no voice.
+        """
+        options = self.options
+        if speak:
+            self.speaker.check(self.to, self.voice)
+        if journal:
+            yield from journal.replay()
+            options = replace(options, language=journal.language or options.language)
+        start_s = journal.resume_s if journal else 0.0
+        pending: deque[tuple[Future[TranslatedSegment], float | None]] = deque()
+
+        def take() -> TranslatedSegment:
+            future, resume_s = pending.popleft()
+            item = future.result()
+            if journal:
+                journal.add(item, resume_s)
+            return item
+
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="mmpipe-sentence") as pool:
+            try:
+                for planned in self._plan(source, options, start_s):
+                    slot_s = planned.slot_s if dub else None
+                    pending.append((pool.submit(self._finish, planned, speak, slot_s), planned.resume_s))
+                    while pending and (len(pending) >= AHEAD or pending[0][0].done()):
+                        yield take()
+                while pending:
+                    yield take()
+            finally:  # the caller stopped early, or a sentence failed
+                for future, _ in pending:
+                    future.cancel()
+
+    def _plan(self, source: media.Source, options: RecognitionOptions, start_s: float) -> Iterator[_Planned]:
+        """The sentences of ``source``, each with what can only be known from the one after it."""
+        language, options = self._choose_way(source, options)
+        assembler = SentenceAssembler()
+
+        def found() -> Iterator[tuple[Segment, bool]]:
+            for segment in self.transcriber.stream(source, options, start_s=start_s):
+                sentences = list(assembler.feed(segment))
+                for n, sentence in enumerate(sentences, 1):
+                    yield sentence, n == len(sentences) and assembler.empty
+            for sentence in assembler.flush():
+                yield sentence, True
+
+        held: tuple[Segment, bool] | None = None
+        for following in found():
+            if held:
+                sentence, clean = held
+                pause_s = following[0].start_s - sentence.end_s
+                # in the pause after a sentence that no recognised window reaches over, a later run can go on
+                resume_s = sentence.end_s + pause_s / 2 if clean and pause_s > 0 else None
+                yield _Planned(sentence, language, following[0].start_s - sentence.start_s, resume_s)
+            held = following
+        if held:
+            yield _Planned(held[0], language, None, None)
+
+    def _choose_way(self, source: media.Source, options: RecognitionOptions) -> tuple[str | None, RecognitionOptions]:
+        """Decide between text and speech; the language of the recording, if that had to be found out for it."""
+        if self.to != "en" or self.via == "text":
+            return None, options
+        language = options.language or self.transcriber.detect_language(source, options)
+        if language is None or language == "en":
+            return language, options
+        if self.via == "auto" and self.translator.tier(language, "en") in TEXT_BEATS_SPEECH:
+            return language, replace(options, language=language)
+        return language, replace(options, language=language, task="translate")
+
+    def _finish(self, planned: _Planned, speak: bool, slot_s: float | None) -> TranslatedSegment:
+        sentence = planned.sentence
+        if planned.source and sentence.language == self.to != planned.source:  # translated by the recogniser
+            translation = Translation("", sentence.text, planned.source, self.to, ("whisper",), Tier.FAIR)
+        else:
+            translation = self.translator.translate(sentence.text, sentence.language, self.to)
+        return TranslatedSegment(sentence, translation, self._speak(translation.text, slot_s) if speak else None)
+
+    def _speak(self, text: str, slot_s: float | None) -> Audio:
+        """Speech of ``text``, faster than usual if it would not fit into ``slot_s``."""
+        speed = self.speed
+        if slot_s is not None:
+            expected_s = self.speaker.estimate_s(text, self.to, self.voice, speed)
+            speed = _fitting(speed, expected_s, slot_s)
+        speech = self.speaker.speak(text, self.to, self.voice, speed)
+        if slot_s is not None and speech.duration_s > slot_s * 1.1:  # the estimate was too low
+            faster = _fitting(speed, speech.duration_s, slot_s)
+            if faster > speed * 1.05:
+                speech = self.speaker.speak(text, self.to, self.voice, faster)
+        return speech
+
+    def close(self) -> None:
+        self.translator.close()
+        self._batchers.close()
+
+    def __enter__(self) -> SpeechTranslator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    sentence: Segment
+    source: str | None  # language of the recording where that was settled beforehand
+    slot_s: float | None  # from its start to the start of the next one
+    resume_s: float | None  # where a later run may go on once this sentence is finished
+
+
+def _fitting(speed: float, duration_s: float, slot_s: float) -> float:
+    """The speed at which what now takes ``duration_s`` fits into ``slot_s``, within reason."""
+    return min(max(speed, speed * duration_s / max(slot_s, 0.1)), max(speed, MAX_DUB_SPEED))
