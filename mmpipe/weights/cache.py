@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,14 @@ class Folder:
             elif found != note:
                 news[file.name] = found
         if news or not notes.keys().isdisjoint(wrong):
-            self._write_notes({name: note for name, note in (notes | news).items() if name not in wrong})
+            with suppress(OSError):  # a cache that is only readable works too, it only starts slower
+                self._write_notes({name: note for name, note in (notes | news).items() if name not in wrong})
         return Condition(tuple(missing), tuple(wrong))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes and threads from this folder, after waiting for the one that may hold it."""
-        locks = settings.cache_root() / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{self._slug}.lock")
+        lock = _lock(self._slug)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -104,14 +103,13 @@ class Folder:
         """An empty folder on the cache's own disk, gone at the end. To be used while locked."""
         parent = settings.cache_root() / "staging"
         parent.mkdir(parents=True, exist_ok=True)
-        # What a killed process left. No name is used twice: a child that outlived its parent may still be writing.
-        for leftover in parent.glob(f"{self._slug}@@*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _sweep(parent, self._slug)
+        # No name is used twice: a child of a killed process may still be writing into its folder.
         with tempfile.TemporaryDirectory(prefix=f"{self._slug}@@", dir=parent, ignore_cleanup_errors=True) as staging:
             yield Path(staging)
 
-    def commit(self, file: File, staged: Path) -> str:
-        """Verify ``staged``, move it to its place, and give its SHA-256. To be used while locked.
+    def commit(self, file: File, staged: Path) -> None:
+        """Verify ``staged`` and move it to its place. To be used while locked.
 
         Raises:
             DigestMismatchError: it is not ``file``; it has been deleted.
@@ -120,7 +118,7 @@ class Folder:
         if size_bytes != file.size_bytes or sha256 != (file.sha256 or sha256):
             staged.unlink()
             raise DigestMismatchError(
-                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256}; "
+                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256 or '(not published)'}; "
                 f"what came has {size_bytes} bytes and SHA-256 {sha256}"
             )
         _sync(staged)  # or a power cut could keep the name and lose the bytes
@@ -128,7 +126,6 @@ class Folder:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.replace(target)
         self._write_notes(self._notes() | {file.name: {"sha256": sha256, **_stamp(target)}})
-        return sha256
 
     def discard(self, names: Iterable[str]) -> None:
         """Delete files. To be used while locked."""
@@ -153,14 +150,19 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         _write(self.path / _LISTING, table)
 
+    def pin(self) -> None:
+        """Write the digests of the files as they came into the listing: from now on they are what is expected."""
+        table = self.listing()
+        if table:
+            notes = self._notes()
+            files = {name: pin | {"sha256": notes[name]["sha256"]} for name, pin in table["files"].items()}
+            self.write_listing(table | {"files": files})
+
     def _notes(self) -> _Notes:
         return _read(self.path / _VERIFIED)
 
     def _write_notes(self, notes: _Notes) -> None:
-        try:
-            _write(self.path / _VERIFIED, notes)
-        except OSError as error:  # a cache that is only readable works too, it only starts slower
-            log.debug("%s: %s", self.path / _VERIFIED, error)
+        _write(self.path / _VERIFIED, notes)
 
 
 def listed() -> Iterator[str]:
@@ -168,6 +170,23 @@ def listed() -> Iterator[str]:
     for path in sorted((settings.cache_root() / "weights").glob(f"*/{_LISTING}")):
         if name := _read(path).get("name"):
             yield name
+
+
+def _lock(slug: str) -> FileLock:
+    locks = settings.cache_root() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{slug}.lock")
+
+
+def _sweep(parent: Path, locked: str) -> None:
+    """Delete what killed processes left in ``parent``: the staging folders of models that nobody holds but us."""
+    for leftover in parent.iterdir():
+        slug = leftover.name.partition("@@")[0]
+        if slug == locked:
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with suppress(Timeout), _lock(slug).acquire(blocking=False):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _verified(path: Path, file: File, trusted: dict[str, object] | None, seen: object) -> dict[str, object] | None:

@@ -84,7 +84,7 @@ def available() -> list[Status]:
 
 
 def verify(name: str) -> Status:
-    """Hash every file of ``name`` in the cache. Changes nothing: fetching replaces what is wrong.
+    """Hash every file of ``name`` in the cache. Deletes nothing: fetching is what replaces a wrong file.
 
     Raises:
         WeightsError: the name is unknown, or a hub repository that is not in the cache.
@@ -154,6 +154,7 @@ def _complete(name: str, progress: Progress) -> Path:
         failures = _try_sources(entry, lacking, staging, progress)
     if lacking:
         raise _failure(entry, lacking, failures)
+    folder.pin()
     return folder.path
 
 
