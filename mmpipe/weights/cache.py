@@ -118,7 +118,7 @@ class Folder:
         if size_bytes != file.size_bytes or sha256 != (file.sha256 or sha256):
             staged.unlink()
             raise DigestMismatchError(
-                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256 or '(not published)'}; "
+                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256 or 'unknown'}; "
                 f"what came has {size_bytes} bytes and SHA-256 {sha256}"
             )
         _sync(staged)  # or a power cut could keep the name and lose the bytes

@@ -70,7 +70,7 @@ def _pip() -> list[str]:
     if pip := shutil.which("pip"):
         return [pip]
     if uv := shutil.which("uv"):
-        return [uv, "tool", "run", "pip"]
+        return [uv, "tool", "run", f"--python={sys.executable}", "pip"]
     raise SourceError("there is no pip here, and neither pip nor uv on the path (python -m ensurepip installs it)")
 
 

@@ -89,7 +89,7 @@ def test_modules_in_the_working_directory_stay_out_of_pip(wheel, staging, progre
 def test_without_a_pip_of_its_own_the_interpreter_uses_one_on_the_path(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", {"pip": None, "uv": "/bin/uv"}.get)
-    assert pypi._pip() == ["/bin/uv", "tool", "run", "pip"]
+    assert pypi._pip() == ["/bin/uv", "tool", "run", f"--python={sys.executable}", "pip"]
     monkeypatch.setattr(shutil, "which", {"pip": "/bin/pip", "uv": "/bin/uv"}.get)
     assert pypi._pip() == ["/bin/pip"]
     monkeypatch.setattr(shutil, "which", lambda name: None)
