@@ -117,8 +117,9 @@ class Folder:
         size_bytes, sha256 = staged.stat().st_size, _sha256(staged)
         if size_bytes != file.size_bytes or sha256 != (file.sha256 or sha256):
             staged.unlink()
+            expected = file.sha256 or "(not published)"
             raise DigestMismatchError(
-                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {file.sha256 or 'unknown'}; "
+                f"{file.name} of {self.name} should have {file.size_bytes} bytes and SHA-256 {expected}; "
                 f"what came has {size_bytes} bytes and SHA-256 {sha256}"
             )
         _sync(staged)  # or a power cut could keep the name and lose the bytes
