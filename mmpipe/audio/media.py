@@ -290,6 +290,7 @@ class AudioWriter:
         self.rate_hz = rate_hz
         self.samples_written = 0
         with writing(path):
+            path.open("wb").close()  # ffmpeg would open it, and fail, only when the first sound comes
             self._container = av.open(str(path), "w")
             encoder = ENCODERS[path.suffix.lower()]
             # libopus knows five rates only; its encoder resamples when the frame says another

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmpipe.errors import MmpipeError
 
@@ -56,15 +56,13 @@ def set_up_logging(verbose: int) -> None:
 
 @contextmanager
 def downloading() -> Iterator[Callable[[int, int | None, str], None]]:
-    """A progress callback for :func:`mmpipe.weights.fetch` that draws a bar for each thing that is fetched."""
+    """A progress callback for :func:`mmpipe.weights.fetch`: one bar, for whatever is fetched at the moment."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+        bar = bars.add_task("", total=None)
 
         def report(done_bytes: int, total_bytes: int | None, label: str) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total_bytes)
-            bars.update(tasks[label], completed=done_bytes, total=total_bytes)
+            bars.update(bar, description=label, completed=done_bytes, total=total_bytes)
 
         yield report
 

@@ -10,10 +10,11 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             if resume:
                 self._read()
-            self._out = self._lines.open("a", encoding="utf-8")
-            self._pcm = self._speech.open("ab")
+        self._files = ExitStack()  # open from the first sentence on
+        self._out: IO[str] | None = None
 
     def _read(self) -> None:
         """Load the lines up to the last one after which the job can go on, and cut off the rest."""
@@ -104,6 +105,9 @@ class Journal:
         """Note that ``item`` is finished. ``resume_s``: where a later run may go on; None if not right after it."""
         speech = None
         with writing(self.folder):
+            if self._out is None:
+                self._out = self._files.enter_context(self._lines.open("a", encoding="utf-8"))
+                self._pcm = self._files.enter_context(self._speech.open("ab"))
             if item.speech is not None:
                 start = self._pcm.tell()
                 self._pcm.write((np.clip(item.speech.samples, -1, 1) * 32767).astype("<i2").tobytes())
@@ -121,8 +125,7 @@ class Journal:
     def close(self) -> None:
         """Keep the journal for a later run."""
         with writing(self.folder):
-            self._out.close()
-            self._pcm.close()
+            self._files.close()
 
     def discard(self) -> None:
         """The job is done: nothing to resume."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from mmpipe.translate.text import split_sentences
+from mmpipe.translate.text import UNSPACED, split_sentences
 from mmpipe.types import Segment
 
 _TERMINAL = ".!?…。！？؟।"
 _CLOSING = "\"'”’»)]」』"
-#: Languages written without spaces between words
-_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def sentences(segments: Iterable[Segment], options: SentenceOptions | None = Non
 
 
 def _join(a: Segment, b: Segment) -> Segment:
-    joint = "" if a.language in _UNSPACED else " "
+    joint = "" if a.language in UNSPACED else " "
     weight_a, weight_b = len(a.text), len(b.text)
 
     def mean(x: float, y: float) -> float:

@@ -44,7 +44,10 @@ class WhisperOptions:
     max_compression: float = 2.4  # text that zlib compresses more than this is a loop
     min_avg_logprob: float = -1.0  # below: a guess
     max_tokens_per_s: float = 12.0  # nobody speaks faster; more is a loop (our own threshold)
-    max_no_speech: float = 0.6  # with a guess: there was no speech
+    # Both together: there was no speech. Over real clips no_speech_prob stays under 0.3 and avg_logprob over -0.7;
+    # for digital silence they are 0.9 and -1.
+    max_no_speech: float = 0.6
+    silence_avg_logprob: float = -0.5
 
 
 class Whisper(Recogniser):
@@ -262,6 +265,8 @@ class Whisper(Recogniser):
 
         splitter = Tokenizer(self._tokenizer, True, task="transcribe", language=hypothesis.language)
         texts, groups = splitter.split_to_word_tokens([*hypothesis.tokens, splitter.eot])
+        if not alignment.alignments:  # the window is shorter than one frame of the encoder
+            return ()
         # The path pairs (token, frame); a token begins at the frame where the path first reaches it.
         tokens, frames = np.array(alignment.alignments).T
         begins = frames[np.diff(tokens, prepend=-1) > 0] / _ALIGNED_FRAMES_PER_S
@@ -295,7 +300,7 @@ class Whisper(Recogniser):
 
     def _segment(self, hypothesis: _Hypothesis, item: SpeechWindow) -> Segment:
         options = self.options
-        unlikely = hypothesis.avg_logprob < options.min_avg_logprob
+        unlikely = hypothesis.avg_logprob < options.silence_avg_logprob
         silent = unlikely and hypothesis.no_speech_prob > options.max_no_speech
         loop = _compression(hypothesis.text) > options.max_compression
         if silent or loop:

@@ -1,0 +1,42 @@
+# make run   set everything up, then translate a real recording into Portuguese speech and subtitles in out/
+# make test  set everything up, then run the tests
+# make check lint, types and tests: what CI runs
+PYTHON ?= python3
+BIN := .venv/bin
+TALK := tests/data/sense_and_sensibility.flac
+# pull what the tests use besides the speech path
+TEST_WEIGHTS := silero-vad whisper-base kokoro piper-en-joe
+
+.PHONY: run test check clean
+.DELETE_ON_ERROR:
+
+run: .venv/run.stamp
+	$(BIN)/mmpipe pull
+	@mkdir -p out
+	$(BIN)/mmpipe translate $(TALK) --to pt --speak out/talk.pt.wav --srt out/talk.srt --bilingual
+	@echo "The speech is in out/talk.pt.wav, the subtitles are in out/talk.srt:"
+	@cat out/talk.srt
+
+test: .venv/dev.stamp
+	$(BIN)/mmpipe pull $(TEST_WEIGHTS)
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory test
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[espeak]'
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/run.stamp
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,40 @@
+"""What several tests need: the real recordings, and engines that are loaded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmpipe.audio.recognition.whisper import Whisper
+from mmpipe.audio.vad import SileroVad
+from mmpipe.evaluate.clips import Clip, load_clips
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def librivox() -> list[Clip]:
+    """Five sentences of an English audio book."""
+    return [clip for clip in load_clips(DATA, "en") if clip.path.parent.name == "librivox"]
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[Clip]:
+    """24 English telephone prompts."""
+    return [clip for clip in load_clips(DATA, "en") if clip.path.parent.name == "en"]
+
+
+@pytest.fixture(scope="session")
+def vad() -> SileroVad:
+    return SileroVad()
+
+
+@pytest.fixture(scope="session")
+def whisper() -> Whisper:
+    return Whisper("whisper-base")
