@@ -68,7 +68,7 @@ def _times_of_words(segment: Segment, pieces: list[str]) -> list[tuple[float, fl
         return _times_by_length(segment, pieces)
     offsets, times, at = segment.word_offsets(), [], 0
     for piece in pieces:
-        at = segment.text.index(piece, at)
+        at = max(at, segment.text.find(piece, at))
         words = [w for w, offset in zip(segment.words, offsets, strict=True) if at <= offset < at + len(piece)]
         first, last = (words[0], words[-1]) if words else (segment.words[-1], segment.words[-1])
         times.append((first.start_s, last.end_s))
