@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 from mmpipe.errors import InputError, MissingDependencyError
-
-Engine = TypeVar("Engine")
 
 
 def require(module: str, extra: str, what: str) -> Any:
@@ -25,7 +23,7 @@ def require(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def load_engine(path: str, kind: type[Engine]) -> Engine:
+def load_engine(path: str, kind: type[Any]) -> Any:
     """An instance of the class that ``path`` names as "module:Class", which must be a ``kind``.
 
     Raises:

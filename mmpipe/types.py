@@ -178,21 +178,3 @@ class TranslatedSegment:
     source: Segment
     translation: Translation
     speech: Audio | None = None
-
-
-@dataclass(frozen=True)
-class TranslatedRecording:
-    """Everything that was said in one recording, translated, in order."""
-
-    segments: tuple[TranslatedSegment, ...]
-    language: str  # of the recording, ISO 639-1
-    target: str
-    duration_s: float
-
-    @cached_property
-    def text(self) -> str:
-        return " ".join(segment.translation.text for segment in self.segments)
-
-    @cached_property
-    def source_text(self) -> str:
-        return " ".join(segment.source.text for segment in self.segments)

@@ -16,7 +16,7 @@ from mmpipe.audio.recognition.whisper import Whisper, WhisperOptions
 from mmpipe.errors import LanguageError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import chrf, word_error_rate
-from mmpipe.pipelines.speech_translation import SpeechTranslator
+from mmpipe.pipelines.speech_translation import SpeechTranslator, Via
 from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.types import SPEECH_RATE_HZ, RecognitionOptions
 from mmpipe.weights import fetch
@@ -147,9 +147,10 @@ def chain(clips: Sequence[Clip], to: str, runs: int = 3) -> Iterator[Row]:
 def into_english(clips: Sequence[Clip]) -> Iterator[Row]:
     """Translate ``clips`` into English straight from the speech and by way of text, where there is one: chrF."""
     references = [clip.english for clip in clips]
-    for via in ("speech", "text"):
+    ways: tuple[Via, ...] = ("speech", "text")
+    for via in ways:
         try:
-            with SpeechTranslator("en", source=clips[0].language, via=via) as translate:  # type: ignore[arg-type]
+            with SpeechTranslator("en", source=clips[0].language, via=via) as translate:
                 texts = _together(lambda clip: translate(clip.path, speak=False).text, clips)
         except LanguageError as error:
             yield {"from": clips[0].language, "via": via, "chrF": None, "note": str(error)}

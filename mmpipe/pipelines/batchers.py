@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from mmpipe.batching import Batcher
+from mmpipe.batching import Batcher, BatchSettings
 from mmpipe.stage import Stage
 
 In = TypeVar("In")
@@ -17,19 +17,18 @@ class Batchers:
     """Calls engines through their batchers, so that whoever calls at the same time shares a batch.
 
     An instance is itself the ``runner`` that :class:`~mmpipe.translate.TextTranslator` and
-    :class:`~mmpipe.audio.synthesis.Speaker` accept. Closing it closes the batchers it made, and the engines with them
-    when it owns them.
+    :class:`~mmpipe.audio.synthesis.Speaker` accept. Closing it closes the batchers it made, not the engines.
     """
 
     def __init__(self) -> None:
         self._of: dict[int, Batcher[Any, Any]] = {}
         self._lock = Lock()
-        self._closed = False
 
     def of(self, stage: Stage[In, Out]) -> Batcher[In, Out]:
         with self._lock:
             if id(stage) not in self._of:
-                self._of[id(stage)] = Batcher(stage)
+                settings = BatchSettings(max_items=stage.max_items, max_cost=stage.max_cost)
+                self._of[id(stage)] = Batcher(stage, settings)
             return self._of[id(stage)]
 
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
@@ -40,6 +39,3 @@ class Batchers:
             batchers, self._of = list(self._of.values()), {}
         for batcher in batchers:
             batcher.close(drain=False)
-
-
-Runner = Callable[[Stage[In, Out], Sequence[In]], list[Out]]

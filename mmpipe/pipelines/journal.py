@@ -96,7 +96,7 @@ class Journal:
                 with self._speech.open("rb") as file:
                     file.seek(where["start_byte"])
                     pcm = np.frombuffer(file.read(where["end_byte"] - where["start_byte"]), "<i2")
-                speech = Audio(pcm.astype(np.float32) / 32767, where["rate_hz"])
+                speech = Audio(pcm.astype(np.float32) / np.float32(32767), where["rate_hz"])
             yield TranslatedSegment(
                 Segment(**source, words=words), Translation(**translation, route=route, tier=tier), speech
             )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mmpipe.audio import media
 from mmpipe.audio.synthesis import Speaker
@@ -108,6 +108,11 @@ class SpeechTranslator:
         self.transcriber = Transcriber(recogniser, options=self.options, batchers=self._batchers)
         self.translator = TextTranslator(translators, glossary=glossary, runner=self._batchers)
         self.speaker = Speaker(synthesisers, runner=self._batchers)
+
+    def identity(self) -> dict[str, Any]:
+        """What, besides the recording, decides the result: a job with another identity cannot be resumed."""
+        options = asdict(self.options)
+        return {"to": self.to, "voice": self.voice, "speed": self.speed, "via": self.via, "options": options}
 
     def __call__(self, source: media.Source, *, speak: bool = True, dub: bool = False) -> TranslatedRecording:
         """All of ``source``. Holds all the speech in memory: for hours of it use :meth:`stream`.

@@ -72,7 +72,7 @@ class Transcriber:
         Raises:
             MediaError, LanguageError: as for a call.
         """
-        options = options or self.options
+        settled = options or self.options
         chunks = speech_chunks(media.stream(source, start_s=start_s), self._vad, self._vad_options, self._chunk_options)
         session = object()  # the batcher takes turns between recordings
         batcher = self._batchers.of(self.recogniser)
@@ -80,7 +80,7 @@ class Transcriber:
         unsure: list[Segment] = []
 
         def submit(chunk: SpeechChunk) -> None:
-            window = SpeechWindow(chunk.audio, options)
+            window = SpeechWindow(chunk.audio, settled)
             pending.append((chunk, batcher.submit(window, session=session, block=True)))
 
         def finished() -> Segment:
@@ -90,11 +90,11 @@ class Transcriber:
         try:
             for chunk in chunks:
                 submit(chunk)
-                while pending and (options.language is None or len(pending) >= AHEAD or pending[0][1].done()):
+                while pending and (settled.language is None or len(pending) >= AHEAD or pending[0][1].done()):
                     segment = finished()
-                    if options.language is None and segment.text:
+                    if settled.language is None and segment.text:
                         unsure.append(segment)
-                        options = replace(options, language=_settled(unsure))
+                        settled = replace(settled, language=_settled(unsure))
                     if segment.text:
                         yield segment
             while pending:

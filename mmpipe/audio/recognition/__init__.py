@@ -16,7 +16,8 @@ def load_recogniser(name: str | Path) -> Recogniser:
         InputError: the class cannot be imported, or is no recogniser.
     """
     if isinstance(name, str) and ":" in name and not name.startswith("hf:"):
-        return load_engine(name, Recogniser)
+        engine: Recogniser = load_engine(name, Recogniser)
+        return engine
     from mmpipe.audio.recognition.whisper import Whisper
 
     return Whisper(name)
