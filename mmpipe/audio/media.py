@@ -289,6 +289,7 @@ class AudioWriter:
         self.path = path
         self.rate_hz = rate_hz
         self.samples_written = 0
+        self._closed = False
         with writing(path):
             path.open("wb").close()  # ffmpeg would open it, and fail, only when the first sound comes
             self._container = av.open(str(path), "w")
@@ -309,6 +310,9 @@ class AudioWriter:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         with writing(self.path):
             self._container.mux(self._stream.encode(None))
             self._container.close()

@@ -79,7 +79,7 @@ class Journal:
     @property
     def language(self) -> str | None:
         """Of the recording, as an earlier run found it."""
-        return self._records[0]["source"]["language"] if self._records else None
+        return self._records[0]["translation"]["source"] if self._records else None
 
     def __len__(self) -> int:
         return len(self._records)

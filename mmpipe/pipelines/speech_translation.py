@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from mmpipe.audio import media
 from mmpipe.audio.synthesis import Speaker
-from mmpipe.errors import InputError
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.sentences import SentenceAssembler
@@ -25,15 +24,15 @@ from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.stage import Recogniser, Synthesiser, Translator
 from mmpipe.subtitles import render
 from mmpipe.translate import Glossary, TextTranslator
-from mmpipe.types import Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
+from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
 
 #: Sentences of one recording that may be under way between recognition and the caller.
 AHEAD = 8
 #: A dubbed sentence is spoken at most this much faster than the voice's own pace: beyond it words blur.
 MAX_DUB_SPEED = 1.5
 
-#: Translation through text of these tiers beats Whisper's own translation into English (docs/translation.md).
-TEXT_BEATS_SPEECH = frozenset({Tier.GOOD, Tier.FAIR})
+#: What Whisper's own translation into English is worth (measured by `mmpipe bench into-english`).
+SPEECH_TIER = Tier.GIST
 
 Via = Literal["auto", "text", "speech"]
 
@@ -72,8 +71,9 @@ class TranslatedRecording:
 class SpeechTranslator:
     """Translates recordings of any length into text and speech. Share one between threads.
 
-    ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" translates into English
-    straight from the sound, "text" recognises first and then translates; "auto" takes what is better for the pair.
+    ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" has the recogniser
+    translate into English straight from the sound, and goes on from there; "text" recognises first and then
+    translates; "auto" takes the better way that there is.
     ``recogniser``, ``translators``, ``synthesisers``: engines of your own in place of the built-in ones. A context
     manager.
 
@@ -100,8 +100,6 @@ class SpeechTranslator:
         via: Via = "auto",
         options: RecognitionOptions | None = None,
     ) -> None:
-        if via == "speech" and to != "en":
-            raise InputError("Only English can be translated to straight from speech. Leave --via out, or use text.")
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
         self.options = replace(options or RecognitionOptions(), language=source, words=True)
         self._batchers = Batchers()
@@ -164,7 +162,7 @@ class SpeechTranslator:
 
     def _plan(self, source: media.Source, options: RecognitionOptions, start_s: float) -> Iterator[_Planned]:
         """The sentences of ``source``, each with what can only be known from the one after it."""
-        language, options = self._choose_way(source, options)
+        spoken, options = self._choose_way(source, options)
         assembler = SentenceAssembler()
 
         def found() -> Iterator[tuple[Segment, bool]]:
@@ -182,29 +180,44 @@ class SpeechTranslator:
                 pause_s = following[0].start_s - sentence.end_s
                 # in the pause after a sentence that no recognised window reaches over, a later run can go on
                 resume_s = sentence.end_s + pause_s / 2 if clean and pause_s > 0 else None
-                yield _Planned(sentence, language, following[0].start_s - sentence.start_s, resume_s)
+                yield _Planned(sentence, spoken, following[0].start_s - sentence.start_s, resume_s)
             held = following
         if held:
-            yield _Planned(held[0], language, None, None)
+            yield _Planned(held[0], spoken, None, None)
 
     def _choose_way(self, source: media.Source, options: RecognitionOptions) -> tuple[str | None, RecognitionOptions]:
-        """Decide between text and speech; the language of the recording, if that had to be found out for it."""
-        if self.to != "en" or self.via == "text":
+        """Decide between text and speech. Gives the language of the recording if it is to be translated as speech."""
+        if self.via == "text" or options.language == self.to:
             return None, options
         language = options.language or self.transcriber.detect_language(source, options)
-        if language is None or language == "en":
-            return language, options
-        if self.via == "auto" and self.translator.tier(language, "en") in TEXT_BEATS_SPEECH:
-            return language, replace(options, language=language)
-        return language, replace(options, language=language, task="translate")
+        options = replace(options, language=language)
+        if language in (None, "en", self.to) or not self._speech_is_better(str(language)):
+            return None, options
+        return language, replace(options, task="translate")
+
+    def _speech_is_better(self, language: str) -> bool:
+        """Whether translation to English straight from speech, and on from there, beats the best way through text."""
+        if self.via == "speech":
+            return True
+        into_english = {(language, "en"): SPEECH_TIER}
+        return self.translator.graph.best(language, self.to, speech=into_english).speech_only
+
+    def _translate(self, planned: _Planned) -> Translation:
+        sentence = planned.sentence
+        if planned.spoken is None:
+            return self.translator.translate(sentence.text, sentence.language, self.to)
+        step = f"whisper {planned.spoken}>en"
+        if self.to == "en":
+            return Translation("", sentence.text, planned.spoken, self.to, (step,), SPEECH_TIER)
+        onward = self.translator.translate(sentence.text, "en", self.to)
+        tier = max(SPEECH_TIER, onward.tier, key=TIERS.index)
+        return Translation("", onward.text, planned.spoken, self.to, (step, *onward.route), tier)
 
     def _finish(self, planned: _Planned, speak: bool, slot_s: float | None) -> TranslatedSegment:
-        sentence = planned.sentence
-        if planned.source and sentence.language == self.to != planned.source:  # translated by the recogniser
-            translation = Translation("", sentence.text, planned.source, self.to, ("whisper",), Tier.FAIR)
-        else:
-            translation = self.translator.translate(sentence.text, sentence.language, self.to)
-        return TranslatedSegment(sentence, translation, self._speak(translation.text, slot_s) if speak else None)
+        translation = self._translate(planned)
+        return TranslatedSegment(
+            planned.sentence, translation, self._speak(translation.text, slot_s) if speak else None
+        )
 
     def _speak(self, text: str, slot_s: float | None) -> Audio:
         """Speech of ``text``, faster than usual if it would not fit into ``slot_s``."""
@@ -212,7 +225,7 @@ class SpeechTranslator:
         if slot_s is not None:
             expected_s = self.speaker.estimate_s(text, self.to, self.voice, speed)
             speed = _fitting(speed, expected_s, slot_s)
-        speech = self.speaker.speak(text, self.to, self.voice, speed)
+        speech: Audio = self.speaker.speak(text, self.to, self.voice, speed)
         if slot_s is not None and speech.duration_s > slot_s * 1.1:  # the estimate was too low
             faster = _fitting(speed, speech.duration_s, slot_s)
             if faster > speed * 1.05:
@@ -233,7 +246,7 @@ class SpeechTranslator:
 @dataclass(frozen=True, slots=True)
 class _Planned:
     sentence: Segment
-    source: str | None  # language of the recording where that was settled beforehand
+    spoken: str | None  # language of the recording, where the recogniser translates it into English itself
     slot_s: float | None  # from its start to the start of the next one
     resume_s: float | None  # where a later run may go on once this sentence is finished
 

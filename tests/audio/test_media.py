@@ -119,6 +119,7 @@ def test_pieces_written_one_by_one_make_one_file(tmp_path: Path) -> None:
         for _ in range(3):
             writer.write(tone(0.5, 24_000))
         writer.write(tone(0.5, 16_000))  # another rate is converted
+        writer.close()  # a second time at the end of the block does no harm
     assert media.load(tmp_path / "out.wav", 24_000).duration_s == pytest.approx(2.0, abs=0.001)
 
 

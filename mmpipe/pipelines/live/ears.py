@@ -1,0 +1,141 @@
+"""The state of one speaker: what was heard, what of it is speech, what is understood. No model, no clock, no thread.
+
+Sound goes in by :meth:`Ears.push`. :meth:`Ears.next_window` says what a recogniser should hear next, if anything;
+what it understood goes in by :meth:`Ears.understood`, which gives the words that are final now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions
+from mmpipe.pipelines.live.agreement import AgreementOptions, LocalAgreement, Update
+from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Word
+
+
+@dataclass(frozen=True, slots=True)
+class EarOptions:
+    """How a live session listens."""
+
+    vad: VadOptions = VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9)
+    agreement: AgreementOptions = field(default_factory=AgreementOptions)
+    first_window_s: float = 0.6  # of speech, before the first hypothesis of an utterance
+    step_s: float = 0.5  # new sound before the next hypothesis
+    #: A window that is longer is cut behind words that are final. Below what a recogniser encodes anyway.
+    trim_from_s: float = 8.0
+    max_window_s: float = 25.0  # cut here, whatever is final: below Whisper's 30 s
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What to recognise. ``last``: the utterance has ended, all that is understood is final."""
+
+    start_s: float
+    audio: Audio
+    last: bool
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.audio.duration_s
+
+
+class Ears:
+    """One stream of 16 kHz sound, cut into utterances, and each utterance into words."""
+
+    def __init__(self, vad: SileroVad, options: EarOptions | None = None) -> None:
+        self.options = options or EarOptions()
+        self._endpointer = Endpointer(self.options.vad)
+        self._stream = vad.stream()
+        self._pad = round(self.options.vad.pad_s * SPEECH_RATE_HZ)
+        self._held = np.zeros(0, np.float32)
+        self._held_from = 0  # place of _held[0] in the stream; like all places here, in samples
+        self._start: int | None = None  # of the window: the utterance, or what of it is not final
+        self._heard_to = 0  # end of the last window that was given out
+        self._ended: list[tuple[int, int]] = []  # utterances that are over and not yet given out for the last time
+        self._agreement = LocalAgreement(self.options.agreement)
+
+    @property
+    def received_s(self) -> float:
+        return (self._held_from + len(self._held)) / SPEECH_RATE_HZ
+
+    @property
+    def speaking(self) -> bool:
+        """Whether somebody is speaking now."""
+        return self._endpointer.speaking_since is not None
+
+    @property
+    def tail(self) -> tuple[Word, ...]:
+        """Words that are understood and not final."""
+        return self._agreement.tail
+
+    def push(self, samples: np.ndarray) -> None:
+        """Hear ``samples``, float32 of shape (n,)."""
+        self._held = np.concatenate([self._held, samples])
+        for span in self._endpointer.feed(self._stream.feed(samples)):
+            self._close(span.start * FRAME - self._pad, span.end * FRAME + self._pad)
+        since = self._endpointer.speaking_since
+        if since is not None and self._start is None:
+            self._start = max(since * FRAME - self._pad, self._held_from)
+        self._forget()
+
+    def finish(self) -> None:
+        """No more sound will come."""
+        for span in self._endpointer.flush():
+            self._close(span.start * FRAME - self._pad, span.end * FRAME + self._pad)
+
+    def _close(self, start: int, end: int) -> None:
+        if self._start is None:
+            self._start = max(start, self._held_from)
+        self._ended.append((self._start, end))
+        self._start = None
+
+    def _forget(self) -> None:
+        """Let go of sound that no window will need."""
+        places = [start for start, _ in self._ended]
+        if self._start is not None:
+            places.append(self._start)
+        first = min(places, default=self._held_from + len(self._held) - self._pad - 2 * FRAME)
+        drop = first - self._held_from
+        if drop > SPEECH_RATE_HZ // 2:  # not for every packet
+            self._held, self._held_from = self._held[drop:].copy(), first
+
+    def next_window(self) -> Window | None:
+        """What should be recognised now; None while nothing is worth it."""
+        if self._ended:
+            start, end = self._ended.pop(0)
+            return self._window(start, end, last=True)
+        if self._start is None:
+            return None
+        end = self._held_from + len(self._held)
+        speech_s = (end - self._start) / SPEECH_RATE_HZ - self.options.vad.pad_s
+        new_s = (end - max(self._heard_to, self._start)) / SPEECH_RATE_HZ
+        if speech_s < self.options.first_window_s or new_s < self.options.step_s:
+            return None
+        return self._window(self._start, end, last=False)
+
+    def _window(self, start: int, end: int, *, last: bool) -> Window:
+        longest = round(self.options.max_window_s * SPEECH_RATE_HZ)
+        start = max(start, end - longest, self._held_from)
+        samples = self._held[start - self._held_from : end - self._held_from]
+        self._heard_to = end
+        return Window(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ), last)
+
+    def understood(self, window: Window, segment: Segment) -> Update:
+        """What ``window`` was found to hold; ``segment`` has times from the start of the window."""
+        words = [word.shifted(window.start_s) for word in segment.words]
+        if window.last:
+            return self._agreement.finish(words)
+        update = self._agreement.update(words, window.end_s)
+        self._trim(window, update)
+        return update
+
+    def _trim(self, window: Window, update: Update) -> None:
+        """Cut a long window behind what is final: at the end of a sentence if there is one, else of a word."""
+        if self._start is None or window.audio.duration_s < self.options.trim_from_s:
+            return
+        ends = [word.end_s for word in update.committed if word.text[-1:] in ".?!。？！"]
+        cut_s = ends[-1] if ends else self._agreement.committed_until_s
+        if cut_s > window.start_s:
+            self._start = max(self._start, min(round(cut_s * SPEECH_RATE_HZ), self._heard_to))
