@@ -332,7 +332,7 @@ def align(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read {str(text)!r} as UTF-8 text: {error}") from error
     paths = tuple(path for path in (srt, vtt, json) if path)
-    Outputs(paths).check()
+    Outputs(paths).check(file)
     segments = run(file, content, language, Whisper(model))
     for path in paths:
         with SubtitleWriter(path) as writer:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from mmpipe import subtitles
 from mmpipe.audio import media, mux
-from mmpipe.errors import InputError, MediaError
+from mmpipe.errors import InputError, MediaError, OutputError
 from mmpipe.files import writing
 from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.speech_translation import SpeechTranslator
@@ -30,7 +30,7 @@ class Outputs:
     bilingual: bool = False
     dub: bool = False
 
-    def check(self) -> None:
+    def check(self, source: Path) -> None:
         """Refuse what cannot be written before hours of work rather than after.
 
         Raises:
@@ -43,6 +43,8 @@ class Outputs:
         if self.video:
             mux.check_container(self.video)
         for path in filter(None, [*self.subtitles, self.speech, self.video]):
+            if path.resolve() == source.resolve():
+                raise OutputError(f"Writing {str(path)!r} would overwrite the recording itself. Use another name.")
             with writing(path), path.open("ab"):
                 pass
 
@@ -81,7 +83,7 @@ def translate_recording(
     """
     began_s = time.perf_counter()
     info = media.probe(source)
-    outputs.check()
+    outputs.check(source)
     speak = bool(outputs.speech or outputs.video)
     identity = translator.identity() | {"speak": speak, "dub": outputs.dub or bool(outputs.video)}
     journal = Journal(source, identity, resume=resume)
@@ -156,7 +158,7 @@ def transcribe_recording(
 
     Raises: as :func:`translate_recording`.
     """
-    outputs.check()
+    outputs.check(source)
     found = []
     with ExitStack() as stack:
         writers = [stack.enter_context(subtitles.SubtitleWriter(path)) for path in outputs.subtitles]

@@ -134,16 +134,16 @@ class SpeechTranslator:
         options = self.options
         if speak:
             self.speaker.check(self.to, self.voice)
-        if journal:
+        if journal is not None:
             yield from journal.replay()
             options = replace(options, language=journal.language or options.language)
-        start_s = journal.resume_s if journal else 0.0
+        start_s = journal.resume_s if journal is not None else 0.0
         pending: deque[tuple[Future[TranslatedSegment], float | None]] = deque()
 
         def take() -> TranslatedSegment:
             future, resume_s = pending.popleft()
             item = future.result()
-            if journal:
+            if journal is not None:
                 journal.add(item, resume_s)
             return item
 
