@@ -27,11 +27,14 @@ MAP_AHEAD_BATCHES = 4
 class Batcher(Generic[In, Out]):
     """Gathers items from any number of threads and event loops into batches for one stage.
 
-    >>> with Batcher(recogniser, BatchSettings(max_items=8, max_cost=120)) as batcher:
-    ...     future = batcher.submit(window)              # from a thread: a concurrent.futures.Future
-    ...     segment = await batcher.aio(window)          # from a coroutine
-    ...     for segment in batcher.map(windows):         # a long recording, lazily and in order
-    ...         ...
+    ::
+
+        with Batcher(recogniser, BatchSettings(max_items=8, max_cost=120)) as batcher:
+            future = batcher.submit(window)       # a concurrent.futures.Future
+            segments = batcher.map(windows)       # a long recording, lazily and in order
+
+        async with Batcher(recogniser) as batcher:
+            segment = await batcher.aio(window)
 
     The stage runs on one daemon thread, started by the first item, by :meth:`start` or by ``with``; ``warmup`` runs
     there first. If that fails, every item fails with its error. ``stage.cost`` and ``stage.group`` are called on the

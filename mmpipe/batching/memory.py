@@ -35,26 +35,30 @@ def is_out_of_memory(error: BaseException) -> bool:
 class MemoryCeiling:
     """What a batch may cost, learnt from the batches that ran out of memory.
 
-    It halves on failure and grows slowly on success, as TCP finds the width of a link: memory that was short because
-    another process had it is used again, and where the limit is permanent the price is one failed call in many.
-    Single items are never held back by it.
+    A failure brings it down to half of what failed, or to the most that has fitted. It grows by a quarter after many
+    large batches that fit: so memory that was short only because another process had it is used again, and where the
+    limit is permanent the price is one failed call in many. Single items are never held back by it.
     """
 
     GROW_AFTER = 64  # batches in a row that fit although they were large
     GROW_BY = 1.25
 
     max_cost: float = math.inf
-    fitted: int = 0
+    proven: float = 0.0  # the largest cost that has fitted, and has not failed since
+    in_a_row: int = 0
 
     def failed(self, cost: float) -> None:
         """A batch of ``cost`` ran out of memory."""
-        self.max_cost = min(self.max_cost, cost / 2)
-        self.fitted = 0
+        if cost <= self.proven:
+            self.proven = 0.0
+        self.max_cost = min(self.max_cost, max(cost / 2, self.proven))
+        self.in_a_row = 0
 
     def succeeded(self, cost: float) -> None:
-        """A batch of ``cost`` fitted. Small ones prove nothing."""
+        """A batch of ``cost`` fitted. Small ones say nothing about larger ones."""
+        self.proven = max(self.proven, cost)
         if cost > self.max_cost / 2:
-            self.fitted += 1
-            if self.fitted == self.GROW_AFTER:
+            self.in_a_row += 1
+            if self.in_a_row == self.GROW_AFTER:
                 self.max_cost *= self.GROW_BY
-                self.fitted = 0
+                self.in_a_row = 0

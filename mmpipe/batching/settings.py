@@ -27,7 +27,8 @@ class BatchSettings:
     max_wait_s: float = 0.005  # that the first item of a batch waits for company; 0: take what is there
     max_queue: int = 256  # items waiting, for each priority
     #: The largest cost in a batch over the smallest. Padded to the longest, a batch is never more than
-    #: 1 - 1 / max_spread padding. ``math.inf``: do not look at the lengths.
+    #: 1 - 1 / max_spread padding. ``math.inf``: do not look at the lengths. A stage whose items have a fixed price
+    #: besides should add it in ``cost``, so that short ones count as similar.
     max_spread: float = 2.0
 
     def __post_init__(self) -> None:

@@ -1,20 +1,13 @@
-"""When batches run, who is let in, and what callers get."""
+"""When batches run, who is let in, and what is counted."""
 
 from __future__ import annotations
 
-import gc
-import itertools
 import math
-import os
-import signal
-import subprocess
-import sys
 import threading
-import weakref
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings, Priority
+from mmpipe.batching import BatchSettings, Priority
 from mmpipe.errors import BatcherClosedError, DeadlineExceededError, ItemTooLargeError, QueueFullError, StageError
 
 BULK = Priority.BULK
@@ -262,120 +255,13 @@ def test_bounds_that_nothing_could_satisfy_are_refused(bad):
         BatchSettings(**bad)
 
 
-# --- callers ---
-
-
-def test_map_is_lazy_bounded_and_in_order(make, stage):
-    stage.costs = {str(n): 1 + n % 7 for n in range(1000)}  # other items overtake within batches
-    taken = []
-    numbers = (taken.append(n) or str(n) for n in itertools.count())
-    results = make(stage, max_wait_s=0, max_items=4, max_queue=3).map(numbers, priority=BULK)
-    assert taken == []
-    assert list(itertools.islice(results, 100)) == [str(n) for n in range(100)]
-    assert len(taken) <= 100 + 4 * 4
-    results.close()
-
-
-def test_map_cancels_what_is_on_its_way_when_it_is_dropped_or_fails(busy, stage):
-    def fail(items):
-        if "2" in items:
-            raise ValueError("two")
-        return items
-
-    stage.compute = fail
-    batcher = busy(max_items=1)
-    results = batcher.map("0123456")
-    stage.release()
-    assert [next(results), next(results)] == ["0", "1"]
-    stage.hold()
-    with pytest.raises(StageError, match="two"):
-        next(results)
-    assert batcher.stats.queued == 0
-    with pytest.raises(StopIteration):
-        next(results)
-
-
-def test_run_is_a_batched_stage_run(make, stage):
-    assert make(stage, max_wait_s=0).run(["a", "b", "c"]) == ["A", "B", "C"]
-    assert make(stage).run([]) == []
-
-
-def test_an_interrupted_run_leaves_nothing_behind_and_wedges_nothing(busy, stage):
-    batcher = busy(max_items=1)
-
-    class Interrupted(BaseException):
-        """Stands for KeyboardInterrupt at a place of our choosing."""
-
-    def items():
-        yield "a"
-        raise Interrupted
-
-    with pytest.raises(Interrupted):
-        batcher.run(items())
-    assert batcher.stats.queued == 0
-    stage.release()
-    assert batcher.run("b") == ["B"]
-    assert stage.batches == [["b"]]
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
-def test_ctrl_c_in_a_waiting_caller_wedges_nothing(make, stage):
-    handled = threading.Event()
-
-    def press_ctrl_c(items):
-        if items == ["a"]:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            assert handled.wait(20)
-        return items
-
-    batcher = make(press_ctrl_c, max_wait_s=0, max_items=1)
-    with pytest.raises(KeyboardInterrupt):
-        batcher.run(["a", "never computed"])
-    handled.set()
-    assert batcher.run("b") == ["b"]
-    assert (batcher.stats.queued, batcher.stats.running) == (0, 0)
-
-
-def test_a_plain_function_is_a_stage(make):
-    def double(numbers):
-        return [2 * number for number in numbers]
-
-    assert make(double, max_wait_s=0).run(range(5)) == [0, 2, 4, 6, 8]
-    assert make(lambda numbers: (2 * number for number in numbers), max_wait_s=0).run(range(3)) == [0, 2, 4]
-
-
-def test_what_is_neither_stage_nor_function_is_refused():
-    with pytest.raises(TypeError, match="function of a list, not int"):
-        Batcher(3)
-
-
-def test_the_stage_runs_on_one_thread_of_its_own_and_warms_up_there_first(make, stage):
-    order = []
-    stage.on_warmup = lambda: order.append("warm-up")
-    stage.compute = lambda items: order.append("run") or items
-    batcher = make(stage, max_wait_s=0, owns_stage=True)
-    batcher.run("ab")
-    batcher.run("cd")
-    batcher.close()
-    assert order[0] == "warm-up"
-    assert set(order[1:]) == {"run"}
-    assert (stage.warmups, stage.closed) == (1, 1)
-    assert stage.threads == {"mmpipe-scripted"}
-
-
-def test_start_warms_up_before_any_item(make, stage, clock):
-    make(stage).start()
-    clock.settle()
-    assert stage.warmups == 1
-    assert stage.batches == []
-
-
 # --- figures ---
 
 
 def test_the_figures_add_up(make, stage, clock):
     stage.costs = {"a": 2, "b": 3, "c": 4}
     stage.compute = lambda items: (clock.advance(3), items)[1]
+    stage.on_warmup = lambda: clock.advance(100)  # does not count
     batcher = make(stage, max_wait_s=1, max_items=2)
     batcher.start()
     clock.settle()
@@ -424,112 +310,3 @@ def test_every_item_is_counted_in_exactly_one_place(busy, stage, clock):
     stats = batcher.stats
     assert (stats.done, stats.failed, stats.cancelled, stats.expired) == (3, 1, 1, 1)
     assert (stats.running, stats.queued) == (0, 0)
-
-
-# --- memory and threads ---
-
-
-class Blob:
-    """Something that can be watched."""
-
-
-def test_an_idle_batcher_keeps_neither_items_nor_results_alive(make, clock):
-    gc.disable()  # so that nothing but the references themselves can free them
-    try:
-        batcher = make(lambda items: [Blob() for _ in items], max_wait_s=0)
-        item = Blob()
-        future = batcher.submit(item)
-        result = future.result(20)
-        clock.settle()
-        item, result_alive, item_alive = None, weakref.ref(result), weakref.ref(item)
-        assert item_alive() is None  # although its future is still held
-        future = result = None
-        assert result_alive() is None
-    finally:
-        gc.enable()
-
-
-def test_a_failed_item_is_freed_with_its_error(make, clock, caplog):
-    def fail(items):
-        raise ValueError
-
-    gc.disable()
-    try:
-        batcher = make(fail, max_wait_s=0)
-        item = Blob()
-        future = batcher.submit(item)
-        assert isinstance(future.exception(20), StageError)
-        clock.settle()
-        item, item_alive = None, weakref.ref(item)
-        assert item_alive() is not None  # its traceback has it
-        future = None
-        assert item_alive() is None
-    finally:
-        gc.enable()
-
-
-def test_a_kept_future_does_not_keep_the_model_alive(make, stage):
-    model = type(stage)()
-    batcher = Batcher(model, BatchSettings(max_wait_s=0))
-    futures = [batcher.submit("a"), batcher.submit("b")]
-    futures[0].result(20)
-    futures[1].cancel()
-    batcher.close()
-    model_alive = weakref.ref(model)
-    del model, batcher
-    gc.collect()
-    assert model_alive() is None
-
-
-def test_a_dropped_batcher_finishes_what_it_was_given_and_ends_its_thread(stage):
-    batcher = Batcher(stage, BatchSettings(max_wait_s=0))
-    stage.hold()
-    futures = [batcher.submit("a"), batcher.submit("b")]
-    stage.wait_for_call()
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "mmpipe-scripted")
-    del batcher
-    stage.release()
-    assert [future.result(20) for future in futures] == ["A", "B"]
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-def test_a_process_can_exit_while_a_batch_is_running():
-    code = """
-import threading
-from mmpipe.batching import Batcher
-started, events = threading.Event(), []
-def slow(items):
-    started.set()
-    main = threading.main_thread()
-    main.join()  # until the interpreter is on its way out
-    print("finished", flush=True)
-    return items
-batcher = Batcher(slow)
-running = batcher.submit(1)
-started.wait()
-waiting = batcher.submit(2)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "finished\n", "")
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_is_told_to_make_its_own_batcher():
-    code = """
-import os
-from mmpipe.batching import Batcher
-from mmpipe.errors import BatcherClosedError
-batcher = Batcher(lambda items: items)
-batcher.run([1])
-child = os.fork()
-if not child:
-    try:
-        batcher.submit(1)
-    except BatcherClosedError as error:
-        os._exit(7 if "fork" in str(error) else 8)
-    os._exit(9)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
-    assert (result.stdout, result.stderr) == ("7\n", "")

@@ -90,7 +90,7 @@ def test_a_deadline_that_passes_while_another_stage_has_the_device_counts(make, 
     batcher = make(stage, max_wait_s=0, device=device)
     batcher.start()
     clock.settle()  # warmed up
-    with device:
+    with device:  # the worker may be waiting for an item or, already, for the device
         future = batcher.submit("a", deadline_s=1)
         clock.advance(1)
     assert isinstance(future.exception(20), DeadlineExceededError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import threading
 import weakref
 
 import pytest
@@ -159,10 +160,22 @@ class OutOfMemoryError(RuntimeError):
 def test_running_out_of_memory_halves_the_batch_and_remembers_the_size(busy, stage, error):
     stage.compute = limited_to(4, error)
     batcher = busy(max_items=16)
-    futures = [batcher.submit(item) for item in "abcdefghijklmnopqrst"]
+    futures = [batcher.submit(item) for item in "abcdefghijklmnopqrstuvwx"]
     stage.release()
-    assert outcomes(futures) == list("ABCDEFGHIJKLMNOPQRST")
-    assert [len(batch) for batch in stage.batches] == [16, 8, 4, 4, 8, 4, 4, 4]  # the last was never tried larger
+    assert outcomes(futures) == list("ABCDEFGHIJKLMNOPQRSTUVWX")
+    assert [len(batch) for batch in stage.batches] == [16, 8, 4, 4, 8, 4, 4, 4, 4]  # the last 8 were not tried at once
+    assert batcher.stats.memory_max_cost == 4
+
+
+def test_a_remembered_size_is_outgrown_after_many_batches_that_fit(busy, stage):
+    stage.compute = limited_to(4)
+    batcher = busy(max_items=8, max_queue=1000)
+    futures = [batcher.submit(str(n)) for n in range(8 + 4 * (MemoryCeiling.GROW_AFTER + 9))]
+    stage.release()
+    outcomes(futures)
+    sizes = [len(batch) for batch in stage.batches]
+    assert sizes[:3] == [8, 4, 4]
+    assert sizes.count(5) == 1  # tried once, in vain
     assert batcher.stats.memory_max_cost == 4
 
 
@@ -232,15 +245,28 @@ def test_the_ceiling_halves_at_once_and_grows_slowly():
     ceiling.failed(200)  # a sibling half that had been cut before
     assert ceiling.max_cost == 50
     for _ in range(1000):
-        ceiling.succeeded(25)  # small batches prove nothing
+        ceiling.succeeded(25)  # small batches say nothing
     assert ceiling.max_cost == 50
-    for _ in range(MemoryCeiling.GROW_AFTER):
-        ceiling.succeeded(40)
-    assert ceiling.max_cost == 62.5
     for _ in range(MemoryCeiling.GROW_AFTER - 1):
-        ceiling.succeeded(60)
+        ceiling.succeeded(40)
+    assert ceiling.max_cost == 50
+    ceiling.succeeded(40)
+    assert ceiling.max_cost == 62.5
+
+
+def test_a_failed_attempt_at_more_falls_back_to_what_has_fitted():
+    ceiling = MemoryCeiling()
+    ceiling.failed(100)
+    for _ in range(MemoryCeiling.GROW_AFTER):
+        ceiling.succeeded(50)
     ceiling.failed(60)
-    assert ceiling.max_cost == 30
+    assert ceiling.max_cost == 50
+    for _ in range(MemoryCeiling.GROW_AFTER - 1):
+        ceiling.succeeded(50)
+    ceiling.failed(50)  # less memory than before: what has fitted does not any more
+    assert ceiling.max_cost == 25
+    ceiling.succeeded(25)
+    assert ceiling.max_cost == 25  # the count of successes began anew
 
 
 # --- warm-up ---
@@ -248,12 +274,16 @@ def test_the_ceiling_halves_at_once_and_grows_slowly():
 
 @pytest.mark.parametrize("error", [RuntimeError("no kernel"), LanguageError("no kernel"), Panic("no kernel")])
 def test_a_failing_warm_up_surfaces_on_every_item(make, stage, error, caplog):
+    submitted = threading.Event()
+
     def fail():
+        assert submitted.wait(20)
         raise error
 
     stage.on_warmup = fail
     batcher = make(stage, max_wait_s=0)
     futures = [batcher.submit(item) for item in "abc"]
+    submitted.set()
     errors = [future.exception(20) for future in futures]
     for each in errors:
         assert isinstance(each, StageError)
@@ -264,3 +294,4 @@ def test_a_failing_warm_up_surfaces_on_every_item(make, stage, error, caplog):
     assert stage.batches == []
     assert stage.warmups == 1
     assert "could not warm up" in caplog.text
+    assert "halves" not in caplog.text  # no bad item to look for

@@ -7,6 +7,7 @@ import random
 import threading
 from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from hashlib import sha256
 
 import pytest
 
@@ -15,19 +16,30 @@ from mmpipe.errors import DeadlineExceededError, QueueFullError, StageError
 from mmpipe.stage import Stage
 
 
+class WatchedDevice(Device):
+    """Tells when somebody asks for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+
+    def __enter__(self):
+        self.asked.release()
+        super().__enter__()
+
+    def wait_until_asked(self):
+        assert self.asked.acquire(timeout=20), "nobody asked for the device"
+
+
 def test_stages_on_one_device_never_compute_at_the_same_time():
-    inside, most = 0, 0
-    mutex = threading.Lock()
+    alone = threading.Lock()
+    data = bytes(200_000)
 
     def compute(items):
-        nonlocal inside, most
-        with mutex:
-            inside += 1
-            most = max(most, inside)
-        results = [sum(range(2000)) + item for item in items]
-        with mutex:
-            inside -= 1
-        return results
+        assert alone.acquire(blocking=False)
+        sha256(data)  # lets go of the interpreter lock, as models do
+        alone.release()
+        return [-item for item in items]
 
     device = Device()
     batchers = [Batcher(compute, BatchSettings(max_wait_s=0, max_items=2), device=device) for _ in range(4)]
@@ -35,8 +47,7 @@ def test_stages_on_one_device_never_compute_at_the_same_time():
         results = list(pool.map(lambda batcher: batcher.run(range(50)), batchers))
     for batcher in batchers:
         batcher.close()
-    assert most == 1
-    assert results == [[1999000 + n for n in range(50)]] * 4
+    assert results == [[-n for n in range(50)]] * 4
 
 
 def test_the_device_goes_to_whoever_has_waited_longest():
@@ -74,15 +85,27 @@ def test_a_device_is_free_again_after_an_error():
         pass
 
 
-def test_items_gather_while_another_stage_has_the_device(make, stage, clock):
-    device = Device()
+def test_items_gather_while_another_stage_has_the_device(make, stage):
+    device = WatchedDevice()
     batcher = make(stage, max_wait_s=0, device=device)
     batcher.start()
-    clock.settle()
+    device.wait_until_asked()  # for the warm-up
     with device:
-        futures = [batcher.submit(item) for item in "abc"]
+        device.wait_until_asked()  # by this test
+        futures = [batcher.submit("a")]
+        device.wait_until_asked()  # for "a"
+        futures += [batcher.submit("b"), batcher.submit("c")]
     assert [future.result(20) for future in futures] == ["A", "B", "C"]
     assert stage.batches == [["a", "b", "c"]]
+
+
+def test_the_warm_up_takes_its_turn_on_the_device(make, stage):
+    device = WatchedDevice()
+    with device:
+        device.wait_until_asked()  # by this test
+        make(stage, device=device).start()
+        device.wait_until_asked()
+        assert stage.warmups == 0
 
 
 class Sums(Stage[tuple[int, ...], int]):
