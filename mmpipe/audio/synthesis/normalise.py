@@ -1,0 +1,336 @@
+"""Text as it is written to text as it is spoken: "R$ 12,50 às 10h30" to "doze reais e cinquenta centavos às ...".
+
+The rules run one after the other over the text; each leaves words behind, which later rules pass over. What a
+language says for a sign is in its table (``spoken/LANGUAGE.toml``); in languages without a table only what no voice
+should read is dealt with (emoji, control characters, addresses), and numbers are left to the phonemiser.
+
+Two promises, kept by tests: no word of the text is lost, and no text whatsoever makes it fail.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from mmpipe.audio.synthesis.numerals import FIGURES, Number, Numerals
+from mmpipe.audio.synthesis.spoken_words import spoken_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from re import Match
+
+    from mmpipe.audio.synthesis.spoken_words import Noun, SpokenWords
+
+_EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b")
+_DOMAINS = "com|org|net|edu|gov|info|io|dev|app|br|pt|es|fr|uk|eu|de"
+_URL = re.compile(
+    rf"(?:\b(?:https?|ftp)://|\bwww\.)[^\s<>\"“”«»]*[\w/]|\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:{_DOMAINS})\b(?:/[\w/.#?=&%-]*\w)?",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(r"^(?:(?:https?|ftp)://)?(?:www\.)?", re.IGNORECASE)
+
+_APOSTROPHES = str.maketrans("’‘ʼ`´", "'''''")
+_SPACES_AND_DASHES = str.maketrans({"\u00ad": None, "\u2011": "-", "\u2010": "-", "–": "—", "\u2212": "-"})
+_KEPT_MARKS = frozenset(".,;:!?…—-'\"()¿¡“”«»\n")
+_DROPPED = frozenset({"So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc"})  # emoji and other pictures, control characters
+_JOINERS = "\u200c\u200d"  # they shape letters in Persian and in the scripts of India
+_VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\u20e3]")
+_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
+
+_ROMAN = re.compile(r"(?<![\w.'-])(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?=(?:e|er|ème)?\b(?![.'-]\w))")
+_ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10}
+_ACRONYM = re.compile(r"(?<![^\W\d_])(?:(?:[A-Z]\.){2,}|[A-Z]{2,6}(?=s?\b))(?P<plural>s?)")
+_INITIAL = re.compile(r"(?<![\w°])([A-Z])\.(?=\s+[A-Z])")
+# An acronym is read as a word if it looks like one: vowels, and no heap of consonants at either end.
+_PRONOUNCEABLE = re.compile(
+    r"^(?:[^aeiouy]|[bcdfgkptv][lr]|[cstpw]h|s[ckmnptw])?[aeiouy]+"
+    r"(?:[^aeiouy]{1,2}[aeiouy]+)*(?:[^aeiouy]|[lnr][cdkpst]|st|ts|ng|ss|ck)?$"
+)
+_SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
+_PHONE = re.compile(r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])")
+
+
+def normalise(text: str, language: str) -> str:
+    """``text`` as it is said in ``language`` (ISO 639-1). Line breaks stay, other white space becomes one space."""
+    words = spoken_words(language)
+    text = _clean(text, keep_joiners=words is None)
+    if words is None:
+        text = _URL.sub(lambda url: re.sub(r"\W+", " ", _SCHEME.sub("", url.group())), text)
+    else:
+        text = _rules(language)(text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(lines).strip()
+
+
+@cache
+def _rules(language: str) -> Callable[[str], str]:
+    words = spoken_words(language)
+    assert words is not None
+    return _Rules(language, words).apply
+
+
+def _clean(text: str, *, keep_joiners: bool) -> str:
+    """Composed letters, plain digits, one kind of apostrophe and hyphen; no emoji, no control characters."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
+    text = _VARIATION_SELECTORS.sub("", text).translate(_SPACES_AND_DASHES).translate(_APOSTROPHES)
+    text = unicodedata.normalize("NFC", text)
+    return "".join(_clean_sign(sign, keep_joiners) for sign in text)
+
+
+def _clean_sign(sign: str, keep_joiners: bool) -> str:
+    if sign in "\n°№" or (keep_joiners and sign in _JOINERS) or (sign.isascii() and sign.isprintable()):
+        return sign
+    category = unicodedata.category(sign)
+    if category == "Nd":
+        return str(unicodedata.decimal(sign))
+    if category in _DROPPED:
+        return "" if category == "Cf" else " "
+    return sign
+
+
+class _Rules:
+    """The rules of one language, with their patterns made once."""
+
+    def __init__(self, language: str, words: SpokenWords) -> None:
+        self._language = language
+        self._words = words
+        self._numerals = Numerals(language, words)
+        self._abbreviations = [
+            *_abbreviations(words.before_names, frozenset(), r"(?=\s?[^\W\d_a-zà-ÿ]|-)", ignore_case=False),
+            *_abbreviations(words.before_numbers, words.closing, r"(?=\s?\d)", ignore_case=True),
+            *_abbreviations(words.abbreviations, words.closing, r"(?!\w)", ignore_case=True),
+        ]
+        self._months = {month.casefold(): month for month in words.months}
+        months = "|".join(words.months)
+        figures, unit = FIGURES, "|".join(map(re.escape, sorted(words.units, key=len, reverse=True)))
+        money = "|".join(map(re.escape, sorted(words.money, key=len, reverse=True)))
+        millions = rf"(?:\s(?P<millions>{words.millions})\b)?"
+        spaced = rf"(?P<figures>{figures})"
+        self._steps: list[tuple[re.Pattern[str], Callable[[Match[str]], str]]] = [
+            (re.compile(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])"), self._iso_date),
+            (re.compile(r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-]|[.,]\d)"), self._date),
+            (re.compile(r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)"), self._time),
+            (re.compile(r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)"), self._time),
+            (_PHONE, self._phone),
+            (re.compile(rf"(?<=\d)\s?[-—]\s?(?=(?:{money})?\s?\d)"), lambda _: f" {words.range_to} "),
+            (re.compile(rf"(?<!\w)(?P<money>{money})\s?{spaced}{millions}(?!\w)"), self._money),
+            (re.compile(rf"(?<![\w.,]){spaced}{millions}\s?(?P<money>{money})(?!\w)"), self._money),
+            (re.compile(rf"(?<![\w.,])(-?){spaced}\s?(?P<unit>{unit})(?![\w²³/])"), self._unit),
+            (re.compile(rf"{spaced}\s?%"), lambda m: f"{self._number(m)} {words.percent}"),
+            (re.compile(r"(?<![\d.,/])(\d{1,3})/(\d{1,3})(?![\d/]|[.,]\d)"), self._fraction),
+        ]
+        if words.ordinal_feminine:
+            ending = re.compile(rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal_feminine})(?!\w)")
+            self._steps.append((ending, lambda m: self._numerals.ordinal(m[1], feminine=True)))
+        ending = re.compile(rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal})(?!\w)")
+        shortened = language == "es"
+        self._steps.append(
+            (ending, lambda m: self._numerals.ordinal(m[1], shortened=shortened and m[0].endswith("er")))
+        )
+        if language == "en":
+            self._steps[:0] = [
+                (re.compile(rf"\b({months}) (\d{{1,2}})(?![\d:])", re.IGNORECASE), self._month_day),
+                (re.compile(r"(?<!\w)'?((?:\d\d)?\d0)s\b"), self._decade),
+                (re.compile(r"(?<=\d)\s?([ap])\.?m\b\.?", re.IGNORECASE), lambda m: f" {m[1].upper()} M"),
+            ]
+        following = r"(?=\s+(?P<following>[^\W\d_]+))?"
+        self._steps.append((re.compile(rf"(?P<minus>(?<![\w)])-)?{spaced}{following}"), self._plain))
+
+    def apply(self, text: str) -> str:
+        for sign, written in _VULGAR.items():
+            text = re.sub(rf"\s*{sign}", f" {written}", text)
+        text = _EMAIL.sub(self._email, text)
+        text = _URL.sub(self._url, text)
+        for pattern, spoken, closing in self._abbreviations:
+            text = pattern.sub(partial(_expand, spoken, closing), text)
+        text = _INITIAL.sub(r"\1", text)
+        text = _ROMAN.sub(_roman, text)
+        if " " in self._words.groups:
+            text = _SPACED_FIGURES.sub(lambda match: match[0].replace(" ", "\u202f"), text)
+        for pattern, rule in self._steps:
+            text = pattern.sub(partial(_apart, rule), text)
+        text = _ACRONYM.sub(self._acronym, text)
+        text = "".join(map(self._symbol, text))
+        return _tidy(text)
+
+    # -- numbers ------------------------------------------------------------------------------------------------
+
+    def _number(self, match: Match[str], noun: Noun | None = None) -> str:
+        number = self._numerals.parse(match["figures"])
+        if number is None:
+            return self._numerals.say_figures(match["figures"])
+        return self._numerals.say(number, feminine=bool(noun and noun.feminine), counting=noun is not None)
+
+    def _plain(self, match: Match[str]) -> str:
+        said = self._numerals.say_figures(match["figures"], match["following"] or "")
+        return f"{self._words.minus} {said}" if match["minus"] else said
+
+    def _unit(self, match: Match[str]) -> str:
+        noun = self._words.units[match["unit"]]
+        number = self._numerals.parse(match["figures"])
+        name = noun.one if number and number.is_one else noun.many
+        minus = f"{self._words.minus} " if match[1] else ""
+        return f"{minus}{self._number(match, noun)} {name}"
+
+    def _money(self, match: Match[str]) -> str:
+        unit, cent = self._words.money[match["money"]]
+        number = self._numerals.parse(match["figures"])
+        if match["millions"]:
+            of = "" if match["millions"].startswith(("mil ", "mille")) else self._words.millions_of
+            if match["millions"] in {"mil", "mille", "mila"}:
+                of = ""
+            return " ".join(filter(None, [self._number(match), match["millions"], of, unit.many]))
+        if number is None or len(number.decimals) > 2:
+            return f"{self._number(match, unit)} {unit.many}"
+        whole, cents = Number(number.whole), Number(number.decimals.ljust(2, "0").lstrip("0"))
+        said = f"{self._numerals.say(whole, feminine=unit.feminine, counting=True)} " + (
+            unit.one if whole.is_one else unit.many
+        )
+        if not cents.whole or not number.decimals:
+            return said
+        said_cents = f"{self._numerals.say(cents, feminine=cent.feminine, counting=True)} " + (
+            cent.one if cents.is_one else cent.many
+        )
+        return said_cents if not whole.whole.strip("0") else f"{said} {self._words.and_cents} {said_cents}"
+
+    def _fraction(self, match: Match[str]) -> str:
+        known = self._words.fractions.get(match[0])
+        return (
+            known or f"{self._numerals.say(Number(match[1]))} {self._words.over} {self._numerals.say(Number(match[2]))}"
+        )
+
+    def _phone(self, match: Match[str]) -> str:
+        """Digit by digit, with a rest between the groups; but two years are a range."""
+        years = re.fullmatch(r"(\d{4})-(\d{4})", match[0])
+        if years and int(years[1]) < int(years[2]) < 2100:
+            return f"{self._numerals.year(years[1])} {self._words.range_to} {self._numerals.year(years[2])}"
+        return ", ".join(self._numerals.digits(group) for group in re.findall(r"\d+", match[0]))
+
+    # -- dates and times ----------------------------------------------------------------------------------------
+
+    def _iso_date(self, match: Match[str]) -> str:
+        return self._say_date(match, day=match[3], month=match[2], year=match[1])
+
+    def _date(self, match: Match[str]) -> str:
+        day, month = (match[3], match[1]) if self._words.month_first else (match[1], match[3])
+        if int(month) > 12:
+            day, month = month, day
+        year = match[4] if len(match[4]) == 4 else ("19" if int(match[4]) > 50 else "20") + match[4]
+        return self._say_date(match, day=day, month=month, year=year)
+
+    def _say_date(self, match: Match[str], day: str, month: str, year: str) -> str:
+        if not (1 <= int(day) <= 31 and 1 <= int(month) <= 12):
+            return re.sub(r"\D", " ", match[0])
+        return self._words.date.format(
+            day=self._day(day), month=self._words.months[int(month) - 1], year=self._numerals.year(year)
+        )
+
+    def _day(self, day: str) -> str:
+        if int(day) == 1 and self._words.first_day:
+            return self._words.first_day
+        if self._language == "en":
+            return self._numerals.ordinal(day)
+        return self._numerals.say(Number(str(int(day))))
+
+    def _month_day(self, match: Match[str]) -> str:
+        return f"{match[1]} {self._day(match[2])}" if 1 <= int(match[2]) <= 31 else match[0]
+
+    def _time(self, match: Match[str]) -> str:
+        hours, minutes, seconds = (part and int(part) for part in (*match.groups(), None)[:3])
+        if int(hours or 0) > 24 or int(minutes or 0) > 59 or int(seconds or 0) > 59:
+            return match[0].replace(":", " : ").replace("h", " h ")
+        noun = self._words.hour
+        number = Number(str(hours))
+        said = self._numerals.say(number, feminine=noun.feminine)
+        name = noun.one if hours in {0, 1} else noun.many
+        following = match.string[match.end() :].lstrip().casefold()
+        if not minutes and not seconds:
+            # "10:00 am", "10:00 horas": what follows says that it is the hour.
+            if following.startswith(("am", "pm", "a m", "p m", "hora", "heure", *([name] if name else []))):
+                return said
+            return self._words.full_hour.format(hours=said, noun=name)
+        told = self._minutes(int(minutes or 0))
+        said = self._words.time.format(hours=said, noun=name, minutes=told)
+        return f"{said} {self._numerals.say(Number(str(seconds)))}" if seconds else said
+
+    def _minutes(self, minutes: int) -> str:
+        said = self._numerals.say(Number(str(minutes)))
+        return f"oh {said}" if self._language == "en" and minutes < 10 else said
+
+    def _decade(self, match: Match[str]) -> str:
+        said = self._numerals.year(match[1])
+        return f"{said[:-1]}ies" if said.endswith("y") else f"{said}s"
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    def _email(self, match: Match[str]) -> str:
+        return self._address(match[0])
+
+    def _url(self, match: Match[str]) -> str:
+        return self._address(_SCHEME.sub("", match[0]).rstrip("/"))
+
+    def _address(self, address: str) -> str:
+        words = self._words
+        names = {".": words.dot, "/": words.slash, "-": words.hyphen, "_": words.underscore, "@": words.at}
+        return " " + re.sub(r"[^\w\s]|_", lambda sign: f" {names.get(sign[0], '')} ", address) + " "
+
+    def _acronym(self, match: Match[str]) -> str:
+        written = match[0].removesuffix("s")
+        letters = written.replace(".", "")
+        dotted = "." in written
+        read = _PRONOUNCEABLE.match(letters.lower()) and letters not in self._words.spelled
+        if read and not dotted:
+            return match[0]
+        spelled = " ".join(self._words.letters.get(letter, letter) for letter in letters)
+        spelled += "'s" if match["plural"] else ""
+        rest = match.string[match.end() :]
+        return f"{spelled}." if dotted and not rest.strip() else spelled
+
+    def _symbol(self, sign: str) -> str:
+        if sign.isalnum() or sign.isspace() or sign in _KEPT_MARKS:
+            return sign
+        if sign in self._words.symbols:
+            return f" {self._words.symbols[sign]} "
+        if sign in self._words.money:
+            return f" {self._words.money[sign][0].many} "
+        return sign if unicodedata.category(sign).startswith("M") else " "
+
+
+def _apart(rule: Callable[[Match[str]], str], match: Match[str]) -> str:
+    """What ``rule`` says for ``match``, kept apart from letters beside it: "A4", "5G"."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    return f"{' ' * before.isalnum()}{rule(match)}{' ' * after.isalnum()}"
+
+
+def _abbreviations(
+    table: Mapping[str, str], closing: frozenset[str], following: str, *, ignore_case: bool
+) -> list[tuple[re.Pattern[str], str, bool]]:
+    """Pattern, words, and whether the dot may end a sentence, of each in ``table``; longer ones first."""
+    patterns = []
+    for written in sorted(table, key=len, reverse=True):
+        flags = re.IGNORECASE if ignore_case and len(written) > 2 and written.endswith(".") else re.NOFLAG
+        pattern = re.escape(written).replace(r"\ ", r"\s?")
+        compiled = re.compile(rf"(?<![\w.'])(?:{pattern}){following}", flags)
+        patterns.append((compiled, table[written], written in closing))
+    return patterns
+
+
+def _expand(spoken: str, closing: bool, match: Match[str]) -> str:
+    """The words for an abbreviation; its dot stays where it ends the sentence too."""
+    rest = match.string[match.end() :]
+    ends = re.match(r" *(?:\n|$)", rest) or (closing and re.match(r"\s+[^\W\d_a-zà-ÿ]", rest))
+    return f"{spoken}." if match[0].endswith(".") and ends else spoken
+
+
+def _roman(match: Match[str]) -> str:
+    values = [_ROMAN_DIGITS[digit] for digit in match[0]]
+    pairs = zip(values, [*values[1:], 0], strict=True)
+    return str(sum(-value if value < after else value for value, after in pairs))
+
+
+def _tidy(text: str) -> str:
+    """No spaces before marks, none doubled, no marks left alone by what was dropped."""
+    text = re.sub(r"[ \t\u00a0\u202f]+", " ", text)
+    return re.sub(r" +([.,;:!?…)»”])", r"\1", text)

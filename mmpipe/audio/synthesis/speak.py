@@ -1,0 +1,239 @@
+"""Text of any length to speech: the layer above the engines.
+
+It picks the engine, writes the text out as it is spoken, cuts it into clauses, has them spoken, trims the silence
+of each, matches their loudness and puts back the pauses that belong to the punctuation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from mmpipe.audio.synthesis.clauses import split_clauses, width
+from mmpipe.audio.synthesis.espeak import Espeak
+from mmpipe.audio.synthesis.finish import join, match_loudness, silence, trim
+from mmpipe.audio.synthesis.kokoro import Kokoro
+from mmpipe.audio.synthesis.normalise import normalise
+from mmpipe.audio.synthesis.piper import Piper
+from mmpipe.errors import InputError, LanguageError, MissingDependencyError
+from mmpipe.stage import Synthesiser
+from mmpipe.types import Audio, SpeechRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
+
+#: Calls an engine with some requests; what ``mmpipe.batching`` puts between the speaker and the engine.
+Runner = Callable[[Synthesiser, Sequence[SpeechRequest]], list[Audio]]
+
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
+
+#: The voices of the Piper weights that mmpipe knows: they are loaded only when asked for by name.
+_PIPER_VOICES: Mapping[str, tuple[str, ...]] = {"en": ("joe",)}
+
+# Characters a second at normal speed, without pauses
+_CHARS_PER_S = {"en": 16.0}
+_CHARS_PER_S_ELSEWHERE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be spoken for one text, and the pause after each piece."""
+
+    engine: Synthesiser
+    requests: tuple[SpeechRequest, ...]
+    pauses_s: tuple[float, ...]
+
+
+class Speaker:
+    """Speaks text in any language that some engine knows.
+
+    ``engines``: those to choose from, the first that has the language and the voice; None: the built-in ones, made
+    when first needed (Kokoro, then Piper for the voice "joe", then espeak-ng). ``runner``: how to call an engine;
+    None: directly, one call at a time. A context manager.
+    """
+
+    def __init__(self, engines: Sequence[Synthesiser] | None = None, runner: Runner | None = None) -> None:
+        self._engines = engines
+        self._runner = runner or self._run_alone
+        self._built: dict[type[Synthesiser], Synthesiser] = {}
+        self._building = Lock()
+        self._running = Lock()
+
+    def speak(self, text: str, language: str, voice: str | None = None, speed: float = 1.0) -> Audio:
+        """All of ``text`` as one piece of sound, without samples if there is nothing to speak in it.
+
+        ``language``: ISO 639-1. ``voice``: one of ``voices(language)``; None: the first. ``speed``: 0.5 to 2.
+
+        Raises:
+            LanguageError: no engine has a voice for the language.
+            InputError: there is no such voice, or ``speed`` is out of range.
+            MissingDependencyError: the language needs an extra.
+            WeightsError: the model files cannot be had.
+        """
+        return self.speak_many([SpeechRequest(text, language, voice, speed)])[0]
+
+    def stream(self, text: str, language: str, voice: str | None = None, speed: float = 1.0) -> Iterator[Audio]:
+        """The sound of :meth:`speak`, clause by clause as they are ready, each with the pause after it.
+
+        Raises: as :meth:`speak`, all before the first piece.
+        """
+        plan = self._plan(SpeechRequest(text, language, voice, speed))
+        return self._stream(plan)
+
+    def speak_many(self, requests: Sequence[SpeechRequest]) -> list[Audio]:
+        """:meth:`speak` for many texts. All clauses for one engine go to it in one call.
+
+        Raises: as :meth:`speak`.
+        """
+        plans = [self._plan(request) for request in requests]
+        sounds: dict[Synthesiser, Iterator[Audio]] = {}
+        for engine in {plan.engine: None for plan in plans}:
+            together = [clause for plan in plans if plan.engine is engine for clause in plan.requests]
+            sounds[engine] = iter(self._runner(engine, together) if together else ())
+        return [
+            join(list(_with_pauses(plan, islice(sounds[plan.engine], len(plan.requests)))), plan.engine.rate_hz)
+            for plan in plans
+        ]
+
+    def voices(self, language: str) -> list[str]:
+        """Names of the voices for ``language``, the default first. Empty where there is none."""
+        found: dict[str, None] = {}
+        for engine in self._all_engines(language):
+            found |= dict.fromkeys(engine.voices.get(language, ()))
+            if isinstance(engine, Kokoro) and self._engines is None:
+                found |= dict.fromkeys(_PIPER_VOICES.get(language, ()))
+        return list(found)
+
+    def languages(self) -> list[str]:
+        """Languages that some engine has a voice for."""
+        return sorted({language for engine in self._all_engines(None) for language in engine.voices})
+
+    def check(self, language: str, voice: str | None = None) -> None:
+        """Raise now what :meth:`speak` would raise for this language and voice. Loads the engine."""
+        self.choose(language, voice)
+
+    def choose(self, language: str, voice: str | None = None) -> tuple[Synthesiser, str]:
+        """The engine that speaks ``language`` with ``voice``, and the voice's name.
+
+        Raises: as :meth:`speak`.
+        """
+        for engine in self._candidates(language, voice):
+            names = engine.voices.get(language, ())
+            if names and voice is None:
+                return engine, names[0]
+            if voice in names:
+                return engine, str(voice)
+        raise self._refusal(language, voice)
+
+    def estimate_s(self, text: str, language: str, voice: str | None = None, speed: float = 1.0) -> float:
+        """About how many seconds ``text`` will take, without speaking it: from its characters and pauses."""
+        del voice
+        clauses = split_clauses(normalise(text, language), 250)
+        spoken = sum(width(clause.text) for clause in clauses) / _CHARS_PER_S.get(language, _CHARS_PER_S_ELSEWHERE)
+        return (spoken + sum(clause.pause_s for clause in clauses[:-1])) / speed
+
+    def close(self) -> None:
+        """Free the engines that this speaker made itself; those it was given are their owner's."""
+        with self._building:
+            built, self._built = list(self._built.values()), {}
+        for engine in built:
+            engine.close()
+
+    def __enter__(self) -> Speaker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- engines ------------------------------------------------------------------------------------------------
+
+    def _candidates(self, language: str, voice: str | None) -> Iterator[Synthesiser]:
+        """Engines in order of preference; built-in ones are made no sooner than they are asked for."""
+        if self._engines is not None:
+            yield from self._engines
+            return
+        if language in Kokoro.languages:
+            yield self._make(Kokoro)
+        if voice in _PIPER_VOICES.get(language, ()):
+            yield self._make(Piper)
+        yield self._make(Espeak)
+
+    def _all_engines(self, language: str | None) -> Iterable[Synthesiser]:
+        """All that can be listed here; a missing extra leaves its engine out."""
+        if self._engines is not None:
+            return self._engines
+        found: list[Synthesiser] = []
+        if language is None or language in Kokoro.languages:
+            found.append(self._make(Kokoro))
+        try:
+            found.append(self._make(Espeak))
+        except MissingDependencyError as error:
+            log.info("%s", error)
+        return found
+
+    def _make(self, kind: type[Synthesiser]) -> Synthesiser:
+        with self._building:
+            if kind not in self._built:
+                self._built[kind] = kind()
+            return self._built[kind]
+
+    def _refusal(self, language: str, voice: str | None) -> InputError:
+        names = self.voices(language)
+        if not names:
+            near = get_close_matches(language, self.languages(), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "`mmpipe languages` lists those that have one"
+            return LanguageError(f"There is no voice for the language {language!r}: {hint}")
+        owners = [engine for engine in self._all_engines(None) for known in engine.voices.values() if voice in known]
+        if owners:
+            speaks = [code for code, known in owners[0].voices.items() if voice in known]
+            hint = f"it speaks {', '.join(speaks)}"
+        else:
+            near = get_close_matches(str(voice), names, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "there is no such voice"
+        return InputError(f"The voice {voice!r} does not speak {language!r}: {hint} Voices: {', '.join(names)}")
+
+    # -- speech -------------------------------------------------------------------------------------------------
+
+    def _plan(self, request: SpeechRequest) -> _Plan:
+        if not MIN_SPEED <= request.speed <= MAX_SPEED:
+            raise InputError(f"A speed of {request.speed} cannot be spoken: give one from {MIN_SPEED} to {MAX_SPEED}")
+        engine, voice = self.choose(request.language, request.voice)
+        clauses = [
+            clause
+            for clause in split_clauses(normalise(request.text, request.language), engine.max_chars)
+            if any(map(str.isalnum, clause.text))
+        ]
+        return _Plan(
+            engine,
+            tuple(SpeechRequest(clause.text, request.language, voice, request.speed) for clause in clauses),
+            tuple(clause.pause_s / request.speed for clause in clauses),
+        )
+
+    def _stream(self, plan: _Plan) -> Iterator[Audio]:
+        def sounds() -> Iterator[Audio]:
+            for request in plan.requests:
+                yield from self._runner(plan.engine, [request])
+
+        yield from _with_pauses(plan, sounds())
+
+    def _run_alone(self, engine: Synthesiser, requests: Sequence[SpeechRequest]) -> list[Audio]:
+        with self._running:  # a stage is called from one thread at a time
+            return engine.run(requests)
+
+
+def _with_pauses(plan: _Plan, sounds: Iterable[Audio]) -> Iterator[Audio]:
+    """Finished pieces with the pause between them: none before the first, none after the last."""
+    last = len(plan.pauses_s) - 1
+    for position, (sound, pause_s) in enumerate(zip(sounds, plan.pauses_s, strict=True)):
+        spoken = match_loudness(trim(sound))
+        if len(spoken.samples) == 0:
+            continue
+        pause = silence(pause_s if position < last else 0.0, spoken.rate_hz)
+        yield join([spoken, pause], spoken.rate_hz)
