@@ -20,8 +20,9 @@ Out = TypeVar("Out")
 class Stage(ABC, Generic[In, Out]):
     """A stateless batched model call.
 
-    A stage is called from one thread at a time (its :class:`~mmpipe.batching.Batcher` sees to that) and keeps
-    nothing between calls, so that one instance serves any number of callers.
+    ``run`` is called from one thread at a time (its :class:`~mmpipe.batching.Batcher` sees to that) and keeps nothing
+    between calls, so that one instance serves any number of callers. ``cost`` and ``group`` are called on the threads
+    of the callers, and depend on the item alone.
     """
 
     name: ClassVar[str] = "stage"

@@ -279,7 +279,7 @@ def _translate_text(
     from mmpipe.translate import Glossary, TextTranslator
 
     with TextTranslator(glossary=Glossary.load(glossary) if glossary else None) as translator, _track(speak) as track:
-        for translation in translator.stream(_lines(text), source, to):
+        for translation in translator.stream(_checked(_lines(text), source), source, to):
             out.print(translation.text, markup=False, end="")
             track(translation.text, to, voice, speed)
 
@@ -291,6 +291,21 @@ def _lines(text: str | None) -> Iterator[str]:
     if sys.stdin.isatty():
         err.print("Reading text from standard input; end it with Ctrl-D.")
     yield from sys.stdin
+
+
+def _checked(lines: Iterator[str], source: str | None) -> Iterator[str]:
+    """``lines`` as they are, once their beginning was seen not to be in a language other than ``source``."""
+    from mmpipe.translate import check_language
+
+    held = []
+    if source:
+        for line in lines:
+            held.append(line)
+            if sum(map(len, held)) > 500:
+                break
+        check_language("".join(held), source)
+    yield from held
+    yield from lines
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from mmpipe.batching import Batcher, BatchSettings
+from mmpipe.batching import Batcher, BatchSettings, Priority
 from mmpipe.stage import Stage
 
 In = TypeVar("In")
@@ -20,7 +20,8 @@ class Batchers:
     :class:`~mmpipe.audio.synthesis.Speaker` accept. Closing it closes the batchers it made, not the engines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, priority: Priority = Priority.BULK) -> None:
+        self._priority = priority
         self._of: dict[int, Batcher[Any, Any]] = {}
         self._lock = Lock()
 
@@ -32,7 +33,7 @@ class Batchers:
             return self._of[id(stage)]
 
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
-        return self.of(stage).run(items)
+        return self.of(stage).run(items, priority=self._priority)
 
     def close(self) -> None:
         with self._lock:

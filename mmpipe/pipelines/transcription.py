@@ -11,6 +11,7 @@ from pathlib import Path
 from mmpipe.audio import media
 from mmpipe.audio.recognition import load_recogniser
 from mmpipe.audio.vad import ChunkOptions, SileroVad, SpeechChunk, VadOptions, speech_chunks
+from mmpipe.batching import Priority
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.stage import Recogniser
 from mmpipe.types import RecognitionOptions, Segment, SpeechWindow, Transcript
@@ -81,7 +82,7 @@ class Transcriber:
 
         def submit(chunk: SpeechChunk) -> None:
             window = SpeechWindow(chunk.audio, settled)
-            pending.append((chunk, batcher.submit(window, session=session, block=True)))
+            pending.append((chunk, batcher.submit(window, session=session, priority=Priority.BULK, block=True)))
 
         def finished() -> Segment:
             chunk, future = pending.popleft()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_feeding_in_pieces_changes_nothing(vad: SileroVad, librivox: list[Clip])
     at_once = vad.stream().feed(samples)
     stream = vad.stream()
     edges = [0, 1, 100, 511, 513, 9_000, 40_001, len(samples)]
-    pieces = [stream.feed(samples[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [stream.feed(samples[a:b]) for a, b in pairwise(edges)]
     np.testing.assert_allclose(np.concatenate(pieces), at_once, atol=1e-5)
     assert len(at_once) == len(samples) // 512
 
@@ -141,7 +142,9 @@ def melody(n: int, random: np.random.Generator) -> np.ndarray:
     """Plucked strings: harmonics that decay."""
     sound = np.zeros(n)
     at = np.arange(8_000) / 16_000
-    for start, hz in zip(range(0, n - 8_000, 8_000), random.choice([262, 294, 330, 392, 440], n // 8_000), strict=False):
+    for start, hz in zip(
+        range(0, n - 8_000, 8_000), random.choice([262, 294, 330, 392, 440], n // 8_000), strict=False
+    ):
         for harmonic in range(1, 6):
             sound[start : start + 8_000] += 0.2 / harmonic * np.sin(2 * np.pi * hz * harmonic * at) * np.exp(-3 * at)
     return sound

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,8 @@ def test_words_have_times_in_order_and_probabilities(whisper: Whisper, librivox:
     assert " ".join(word.text for word in words) == segment.text
     assert all(0 < word.probability <= 1 for word in words)
     assert all(word.start_s <= word.end_s for word in words)
-    assert all(a.end_s <= b.start_s + 1e-6 for a, b in zip(words, words[1:], strict=False))
-    assert 0 <= segment.start_s
+    assert all(a.end_s <= b.start_s + 1e-6 for a, b in pairwise(words))
+    assert segment.start_s >= 0
     assert segment.end_s <= media.load(librivox[0].path).duration_s
     (leisure,) = [word for word in words if word.text == "leisure"]
     assert leisure.start_s == pytest.approx(2.05, abs=0.25)  # heard with one's own ears
@@ -118,9 +119,7 @@ def test_what_looks_like_a_loop_is_decoded_again_with_full_context(
     assert word_error_rate([librivox[1].text], [segments[1].text], "en") <= 0.15
 
 
-def test_a_loop_that_stays_is_dropped(
-    whisper: Whisper, librivox: list[Clip], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loop_that_stays_is_dropped(whisper: Whisper, librivox: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Whisper._decode
 
     def looping(self: Whisper, items: Any, **how: Any) -> Any:
@@ -136,7 +135,9 @@ def test_a_loop_that_stays_is_dropped(
 def test_silence_gives_no_words(whisper: Whisper) -> None:
     silence = Audio(np.zeros(16_000 * 5, np.float32))
     noise = Audio((0.01 * np.random.default_rng(0).standard_normal(16_000 * 5)).astype(np.float32))
-    assert [segment.text for segment in whisper.run([SpeechWindow(silence, ENGLISH), SpeechWindow(noise, ENGLISH)])] == [
+    assert [
+        segment.text for segment in whisper.run([SpeechWindow(silence, ENGLISH), SpeechWindow(noise, ENGLISH)])
+    ] == [
         "",
         "",
     ]
@@ -196,5 +197,5 @@ def test_a_wrong_device_or_type_is_an_input_error() -> None:
 def test_engines_of_ones_own_are_loaded_by_name() -> None:
     with pytest.raises(InputError, match=r"no_such_module.*module:Class"):
         load_recogniser("no_such_module:Engine")
-    with pytest.raises(InputError, match="not a subclass of mmpipe.Recogniser"):
+    with pytest.raises(InputError, match=r"not a subclass of mmpipe\.Recogniser"):
         load_recogniser("pathlib:Path")

@@ -19,7 +19,9 @@ def texts(*segments: Segment) -> list[str]:
 
 
 def test_a_sentence_that_goes_over_windows_is_put_together() -> None:
-    assert texts(segment("The leader of the", 0.0), segment("conference has left. Please", 2.2), segment("wait.", 4.3)) == [
+    assert texts(
+        segment("The leader of the", 0.0), segment("conference has left. Please", 2.2), segment("wait.", 4.3)
+    ) == [
         "The leader of the conference has left.",
         "Please wait.",
     ]
@@ -51,11 +53,7 @@ def test_a_change_of_language_ends_a_sentence() -> None:
 
 def test_a_sentence_without_end_is_let_go_in_time() -> None:
     assembler = SentenceAssembler()
-    found = [
-        sentence
-        for n in range(30)
-        for sentence in assembler.feed(segment("and then he went on and on", n * 3.6))
-    ]
+    found = [sentence for n in range(30) for sentence in assembler.feed(segment("and then he went on and on", n * 3.6))]
     assert len(found) > 3
     assert all(sentence.end_s - sentence.start_s < 25 for sentence in found)
 

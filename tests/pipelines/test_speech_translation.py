@@ -142,9 +142,9 @@ def test_a_missing_voice_is_said_before_any_work(talk: Path) -> None:
 
 
 def test_no_way_between_the_languages_says_what_would_open_one(talk: Path) -> None:
-    with SpeechTranslator("fi", recogniser=Ear(), translators=[Upper()], source="en") as translate:
-        with pytest.raises(LanguageError, match="Finnish"):
-            translate(talk, speak=False)
+    translate = SpeechTranslator("fi", recogniser=Ear(), translators=[Upper()], source="en")
+    with translate, pytest.raises(LanguageError, match="Finnish"):
+        translate(talk, speak=False)
 
 
 def test_a_language_without_text_route_goes_through_english_speech(talk: Path) -> None:

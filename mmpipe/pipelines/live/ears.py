@@ -19,7 +19,7 @@ from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Word
 class EarOptions:
     """How a live session listens."""
 
-    vad: VadOptions = VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9)
+    vad: VadOptions = field(default_factory=lambda: VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9))
     agreement: AgreementOptions = field(default_factory=AgreementOptions)
     first_window_s: float = 0.6  # of speech, before the first hypothesis of an utterance
     step_s: float = 0.5  # new sound before the next hypothesis
