@@ -152,7 +152,7 @@ def test_wrong_options_are_refused(tmp_path: Path, librivox: list[Clip]) -> None
     refused("translate", clip, "--to", "pt", "--speak", tmp_path / "out.xyz", because=".wav")
     refused("translate", clip, "--to", "pt", "--srt", tmp_path / "no" / "out.srt", because="make it first")
     refused("translate", clip, "--to", "pt", "--mux", tmp_path / "out.avi", because=".mp4")
-    refused("translate", clip, "--to", "pt", "--speak", "x.wav", "--voice", "nobody", because="nobody")
+    refused("translate", clip, "--to", "pt", "--speak", tmp_path / "x.wav", "--voice", "nobody", because="nobody")
     refused("transcribe", clip, "--model", "no-such-model", because="no-such-model")
     refused("transcribe", clip, "--language", "xx", because="'xx'")
     refused("translate", "--text", "hello", clip, "--to", "pt", because="not both")

@@ -17,7 +17,8 @@ LONG = (
 
 def segment(text: str, start_s: float = 0.0, per_word_s: float = 0.35, words: bool = True) -> Segment:
     found = tuple(
-        Word(word, start_s + n * per_word_s, start_s + (n + 0.8) * per_word_s, 0.9) for n, word in enumerate(text.split())
+        Word(word, start_s + n * per_word_s, start_s + (n + 0.8) * per_word_s, 0.9)
+        for n, word in enumerate(text.split())
     )
     end_s = found[-1].end_s if found else start_s
     return Segment(start_s, end_s, text, "en", found if words else ())
