@@ -1,0 +1,169 @@
+"""Which languages can be translated into which, by what route, and how well.
+
+The edges of the graph are the pairs of the engines at hand. A pair that no engine serves goes through others, and
+sometimes a pair that one does serve is better off that way: Spanish to English is chrF 65 straight by Apertium and
+78 through Portuguese, because the second step is a neural model that smooths what the first one breaks.
+
+A route that was measured has the tier it measured. Any other has the tier of its weakest step, one lower if two or
+more of its steps are less than good. docs/translation.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpipe.errors import LanguageError
+from mmpipe.translate.languages import NAMES
+from mmpipe.translate.measured import measured_routes, tier_of
+from mmpipe.translate.openings import MAX_STEPS, what_would_open
+from mmpipe.types import TIERS, Tier
+
+if TYPE_CHECKING:
+    from mmpipe.stage import Translator
+
+Pair = tuple[str, str]  # source and target language, ISO 639-1
+
+# What a step costs where routes are compared: two fair steps are as good as one less, three are not.
+_COST = {Tier.GOOD: 1, Tier.FAIR: 4, Tier.GIST: 10, Tier.EXPERIMENTAL: 30}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One engine on one pair. ``engine`` is None for what a recogniser does straight from speech."""
+
+    name: str
+    source: str
+    target: str
+    tier: Tier
+    engine: Translator | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.source}>{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way from ``source`` to ``target``."""
+
+    path: tuple[Step, ...]
+    tier: Tier
+    chrf: float | None = None  # where this very route was measured, 0..100
+
+    @property
+    def source(self) -> str:
+        return self.path[0].source
+
+    @property
+    def target(self) -> str:
+        return self.path[-1].target
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """For people: ("bergamot en>pt", "apertium pt>es")."""
+        return tuple(map(str, self.path))
+
+    @property
+    def speech_only(self) -> bool:
+        """Whether it begins with speech rather than text."""
+        return self.path[0].engine is None
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """Less is better: the tier first, then the steps, then what was measured."""
+        return TIERS.index(self.tier), sum(_COST[step.tier] for step in self.path), -(self.chrf or 0.0)
+
+
+class LanguageGraph:
+    """The pairs that ``engines`` serve, and the routes they open together. Where two serve a pair equally well, the
+    earlier one is taken."""
+
+    def __init__(self, engines: Iterable[Translator]) -> None:
+        self._steps: dict[str, Step] = {}
+        for engine in engines:
+            for (source, target), tier in engine.pairs.items():
+                step = Step(engine.name, source, target, tier, engine)
+                self._steps.setdefault(str(step), step)
+        self._measured: dict[Pair, list[Route]] = {}
+        for names, chrf in measured_routes().items():
+            if all(name in self._steps for name in names):
+                route = Route(tuple(self._steps[name] for name in names), tier_of(chrf), chrf)
+                self._measured.setdefault((route.source, route.target), []).append(route)
+        self._known: dict[str, Mapping[str, Route]] = {}
+
+    def best(self, source: str, target: str, speech: Mapping[Pair, Tier] | None = None) -> Route:
+        """The best route between two different languages.
+
+        ``speech``: pairs that the recogniser translates straight from speech; such a step can only be the first.
+
+        Raises:
+            LanguageError: there is none. The message says what would open one.
+        """
+        found = self._routes_from(source, speech).get(target)
+        if found is None:
+            have = {(step.source, step.target) for step in self._steps.values()}
+            raise LanguageError(
+                f"Nothing installed translates {_called(source)} into {_called(target)}. "
+                + what_would_open(source, target, have)
+            )
+        return found
+
+    def languages(self, speech: Mapping[Pair, Tier] | None = None) -> list[Route]:
+        """The best route of every pair there is, by source and target."""
+        sources = {step.source for step in self._steps.values()} | {source for source, _ in speech or {}}
+        return [route for source in sorted(sources) for _, route in sorted(self._routes_from(source, speech).items())]
+
+    def _routes_from(self, source: str, speech: Mapping[Pair, Tier] | None) -> Mapping[str, Route]:
+        if not speech:
+            if source not in self._known:
+                self._known[source] = _best_routes(self._search(source, self._steps.values()))
+            return self._known[source]
+        heard = [Step("whisper", start, end, tier) for (start, end), tier in speech.items() if start == source]
+        return _best_routes(self._search(source, [*self._steps.values(), *heard]))
+
+    def _search(self, source: str, steps: Iterable[Step]) -> Iterator[Route]:
+        """Candidates: every measured route, and for each number of steps the cheapest path to each language."""
+        for (start, _), routes in self._measured.items():
+            if start == source:
+                yield from routes
+        leaving: dict[str, list[Step]] = {}
+        for step in steps:
+            leaving.setdefault(step.source, []).append(step)
+        reached: dict[str, tuple[Step, ...]] = {source: ()}
+        for _ in range(MAX_STEPS):
+            further: dict[str, tuple[Step, ...]] = {}
+            for language, path in reached.items():
+                for step in leaving.get(language, ()):
+                    visited = {source, *(earlier.target for earlier in path)}
+                    if step.target in visited or (path and step.engine is None):
+                        continue
+                    longer = (*path, step)
+                    if step.target not in further or _cost(longer) < _cost(further[step.target]):
+                        further[step.target] = longer
+            for path in further.values():
+                chrf = measured_routes().get(tuple(map(str, path)))
+                yield Route(path, _inferred_tier(path) if chrf is None else tier_of(chrf), chrf)
+            reached = further
+
+
+def _best_routes(routes: Iterable[Route]) -> Mapping[str, Route]:
+    best: dict[str, Route] = {}
+    for route in routes:
+        if route.target not in best or route.rank < best[route.target].rank:
+            best[route.target] = route
+    return best
+
+
+def _cost(path: tuple[Step, ...]) -> int:
+    return sum(_COST[step.tier] for step in path)
+
+
+def _inferred_tier(path: tuple[Step, ...]) -> Tier:
+    ranks = [TIERS.index(step.tier) for step in path]
+    lowered = max(ranks) + (sum(rank > 0 for rank in ranks) > 1)
+    return TIERS[min(lowered, len(TIERS) - 1)]
+
+
+def _called(code: str) -> str:
+    return f"{NAMES.get(code, 'the language')} ({code})"
