@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FRAME_S = 0.01
-# What is this much quieter than the loudest frame is no speech: the voices' own noise is at -60 dB and below, the
-# softest endings (a nasal, an f) around -40 dB.
-_SPEECH_BELOW_PEAK_DB = 45.0
-_SILENCE_DBFS = -60.0  # a sound that never rises above this is silence
+# What is this much quieter than the loudest frame is no speech. Kokoro's silence is at -80 dBFS and below, Piper's
+# around -75; their softest endings (a nasal, an f) are some 40 dB below the loudest frame.
+_SPEECH_BELOW_PEAK_DB = 50.0
+_SILENCE_DBFS = -65.0  # a sound that never rises above this is silence
 _KEPT_BEFORE_S, _KEPT_AFTER_S = 0.03, 0.06  # breath before the first sound, decay after the last
 _FADE_S = 0.005  # against clicks where the sound was cut
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mmpipe.audio.synthesis.kokoro_phonemes import phonemiser
+from mmpipe.audio.synthesis.onnx_session import open_session
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.stage import Synthesiser
 from mmpipe.types import Audio, SpeechRequest
@@ -59,21 +60,13 @@ class Kokoro(Synthesiser):
     languages: ClassVar[frozenset[str]] = frozenset(_ACCENTS)
 
     def __init__(self, weights: Path | None = None, threads: int = 2) -> None:
-        import onnxruntime
-
         self._folder = weights or fetch("kokoro")
         self.voices: Mapping[str, Sequence[str]] = _voices(self._folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Waiting threads sleep instead of spinning: recognition and translation run beside this.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             vocabulary = json.loads((self._folder / "vocab.json").read_text(encoding="utf-8"))
-            self._session = onnxruntime.InferenceSession(
-                str(self._folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             raise WeightsError(f"No Kokoro model in {self._folder}: {error}. Fetch it: mmpipe pull kokoro") from error
+        self._session = open_session(self._folder / "model.onnx", threads)
         self._ids: dict[str, int] = vocabulary.get("vocab", vocabulary)
         self._phonemiser = lru_cache(phonemiser)
         self._style = lru_cache(self._load_style)

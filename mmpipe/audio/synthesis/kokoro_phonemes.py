@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mmpipe.audio.synthesis.chinese import ChineseG2P
@@ -73,7 +72,10 @@ _FOREIGN = re.compile(
     r"[kwy]|sh|th|ck|oo|gh|ph|[hj][bcdfghjklmnpqrstvwxz]|(?:[bcdfgjkptv]|tz|ll|rd|nd|ng|rk|ss|nn|rt|st|ld)s?$",
     re.IGNORECASE,
 )
-_WORD_RUN = re.compile(r"\S+\s*")
+_WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+# What stands for a foreign word while espeak-ng reads the sentence around it, and what espeak-ng makes of it.
+_STAND_IN = "zuzuzu"
+_STAND_IN_SOUNDS = re.compile(r"z[ˈˌ]?uz[ˈˌ]?uz[ˈˌ]?[uʊw]")
 
 
 def phonemiser(accent: str) -> Callable[[str], str]:
@@ -104,15 +106,12 @@ def _portuguese(text: str) -> str:
     text = _HYPHEN.sub(" ", text)
     for pattern, spelling in _STRESSED:
         text = pattern.sub(spelling, text)
-    sounds = []
-    for foreign, words in groupby(_WORD_RUN.findall(text), key=_is_foreign):
-        run = "".join(words)
-        sounds.append(_english("a", run) if foreign else _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], run)))
-    return " ".join(sounds)
-
-
-def _is_foreign(word: str) -> bool:
-    return bool(_FOREIGN.search(word.strip(" \n\"'“”().,;:!?…—")))
+    # Foreign words are read apart, the rest as one sentence: a lone "à" or "o" would be spelled as a letter.
+    foreign = [word for word in _WORDS.findall(text) if _FOREIGN.search(word)]
+    around = _WORDS.sub(lambda word: _STAND_IN if _FOREIGN.search(word[0]) else word[0], text)
+    sounds = _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], around))
+    read = iter([_english("a", word) for word in foreign])
+    return _STAND_IN_SOUNDS.sub(lambda stand_in: next(read, stand_in[0]), sounds)
 
 
 def _european(voice: str, text: str) -> str:

@@ -39,7 +39,7 @@ _JOINERS = "\u200c\u200d"  # they shape letters in Persian and in the scripts of
 _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\u20e3]")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
 
-_ROMAN = re.compile(r"(?<![\w.'-])(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?=(?:e|er|ème)?\b(?![.'-]\w))")
+_ROMAN = re.compile(r"(?<![\w.'-])(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?<=[IVX]{2})(?=(?:e|er|ème)?\b(?![.'-]\w))")
 _ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10}
 _ACRONYM = re.compile(r"(?<![^\W\d_])(?:(?:[A-Z]\.){2,}|[A-Z]{2,6}(?=s?\b))(?P<plural>s?)")
 _INITIAL = re.compile(r"(?<![\w°])([A-Z])\.(?=\s+[A-Z])")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmpipe.audio.synthesis.onnx_session import open_session
 from mmpipe.audio.synthesis.phonemes import phonemes
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.stage import Synthesiser
@@ -40,19 +41,14 @@ class Piper(Synthesiser):
     max_chars = 300
 
     def __init__(self, weights: Path | None = None, threads: int = 2) -> None:
-        import onnxruntime
-
         model, config = _load_config(weights or fetch("piper-en-joe"))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # see Kokoro
+        self._session = open_session(model, threads)
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
             self.rate_hz = int(config["audio"]["sample_rate"])
             self._ids: dict[str, list[int]] = config["phoneme_id_map"]
             self._espeak_voice: str | None = None if config.get("phoneme_type") == "text" else config["espeak"]["voice"]
             language = config.get("language", {}).get("family") or config["espeak"]["voice"][:2]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"{model} is no Piper voice that can be used: {error!r}") from error
         inference = config.get("inference", {})
         self._noise = float(inference.get("noise_scale", 0.667))

@@ -34,7 +34,7 @@ def test_chinese_is_read_word_by_word_with_tones_and_latin_words():
     pytest.importorskip("rjieba")
     pytest.importorskip("cn2an")
     read = ChineseG2P(other=lambda word: f"<{word}>")
-    assert read("银行行长说：好！") == "i↗nxa↗ŋ xa↗ŋꭧa↓ŋ ʂwo→: xau↓!"
+    assert read("银行行长说：好！") == "i↗nxa↗ŋxa↗ŋꭧa↓ŋ ʂwo→: xau↓!"
     assert read("去Apple公司") == "ʨʰy↘ <Apple> kʊ→ŋsɨ→"
     assert read("3") == read("三")
     assert read("") == ""

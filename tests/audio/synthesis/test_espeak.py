@@ -41,7 +41,8 @@ def test_threads_do_not_mix_their_sound(espeak):
     alone = [len(audio.samples) for audio in espeak.run(requests)]
     with ThreadPoolExecutor(4) as pool:
         together = pool.map(lambda request: len(espeak.run([request])[0].samples), requests)
-    assert list(together) == alone
+    # The same text varies by some samples from call to call; one word more or less is thousands.
+    assert list(together) == pytest.approx(alone, abs=300)
 
 
 def test_a_voice_of_another_language_is_refused(espeak):

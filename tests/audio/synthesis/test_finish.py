@@ -22,7 +22,7 @@ def test_silence_at_the_ends_goes_and_silence_inside_stays():
 
 
 def test_a_soft_ending_is_not_cut_off():
-    soft = tone(0.1, amplitude=0.1 * 10 ** (-38 / 20))  # an f or a nasal, 38 dB below the vowel
+    soft = tone(0.1, amplitude=0.1 * 10 ** (-42 / 20))  # an f or a nasal, 42 dB below the vowel
     trimmed = trim(Audio(np.concatenate([hush(0.3), tone(0.3), soft, hush(0.4)]), RATE_HZ))
     assert trimmed.duration_s >= 0.4
 

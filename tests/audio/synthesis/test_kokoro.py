@@ -53,10 +53,10 @@ def test_nothing_to_speak_gives_no_noise(kokoro, text):
 
 
 def test_a_text_over_the_model_s_context_is_spoken_whole(kokoro):
-    request = SpeechRequest("uma frase que não acaba nunca, " * 25, "pt")
+    request = SpeechRequest("não acaba nunca, " * 27, "pt", None, 3.0)  # so fast only to be computed soon
     assert len(kokoro.phonemes(request)) > MAX_TOKENS
     (audio,) = kokoro.run([request])
-    assert audio.duration_s > 25
+    assert audio.duration_s > 8
 
 
 def test_splitting_keeps_every_sound_and_prefers_marks_to_spaces():
@@ -80,7 +80,7 @@ def test_splitting_keeps_every_sound_and_prefers_marks_to_spaces():
         ("não há", "pt", None, "nˌɐ̃ʊ̃ ˈa"),
         ("dar-lhe", "pt", None, "dˈar ljˈi"),
         # a name that no Portuguese rule can read
-        ("o John disse", "pt", None, "ʊ ʤˈɑn ʤˈisy"),
+        ("o John disse à Mary, hoje.", "pt", None, "ʊ ʤˈɑn ʤˈisj ˌaː mˈɛɹi, ˈoʒy."),
     ],
 )
 def test_sounds_are_written_as_the_model_learnt_them(kokoro, text, language, voice, sounds):
@@ -88,9 +88,9 @@ def test_sounds_are_written_as_the_model_learnt_them(kokoro, text, language, voi
 
 
 def test_portuguese_words_are_not_taken_for_foreign_ones(kokoro):
-    text = "Ontem à noite choveu muito e ninguém saiu do hotel em Belém: jovens, atriz, álbum, ônix, lápis, caráter."
-    alone = [kokoro.phonemes(SpeechRequest(word, "pt")) for word in text.split()]
-    assert not any(set("ɹæʌW") & set(sounds.replace("æ", "")) for sounds in alone)
+    text = "Ontem à noite choveu e ninguém saiu do hotel em Belém; jovens, atriz, álbum, ônix, lápis, ser, mal, sãos"
+    sounds = kokoro.phonemes(SpeechRequest(text, "pt"))
+    assert not set(sounds) & set("ɹʌɑT"), sounds  # sounds of English alone
 
 
 def test_a_voice_of_another_language_is_refused(kokoro):

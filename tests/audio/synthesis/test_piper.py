@@ -40,7 +40,7 @@ def test_another_language_or_voice_is_refused(piper):
 
 
 def test_a_folder_that_is_no_voice_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="0 .onnx files"):
+    with pytest.raises(WeightsError, match=r"0 \.onnx files"):
         Piper(tmp_path)
     (tmp_path / "voice.onnx").write_bytes(b"not a model")
     with pytest.raises(WeightsError, match="settings"):
