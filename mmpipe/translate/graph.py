@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str]  # source and target language, ISO 639-1
 
-# What a step costs where routes are compared: two fair steps are as good as one less, three are not.
+# What a step costs where paths are searched: two fair steps are better than a lesser one, three are not.
 _COST = {Tier.GOOD: 1, Tier.FAIR: 4, Tier.GIST: 10, Tier.EXPERIMENTAL: 30}
+# chrF of a route that was not measured: the middle of its tier.
+_LIKELY = {Tier.GOOD: 88.0, Tier.FAIR: 76.0, Tier.GIST: 63.0, Tier.EXPERIMENTAL: 40.0}
+_FURTHER_STEP = 3.0  # chrF that a longer route must be better by, for its time and for the errors chrF does not see
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,10 @@ class Route:
         return self.path[0].engine is None
 
     @property
-    def rank(self) -> tuple[int, int, float]:
-        """Less is better: the tier first, then the steps, then what was measured."""
-        return TIERS.index(self.tier), sum(_COST[step.tier] for step in self.path), -(self.chrf or 0.0)
+    def rank(self) -> tuple[int, float]:
+        """Less is better: the tier first; then what was measured, or is likely, less what each further step costs."""
+        expected = _LIKELY[self.tier] if self.chrf is None else self.chrf
+        return TIERS.index(self.tier), _FURTHER_STEP * len(self.path) - expected
 
 
 class LanguageGraph:

@@ -19,7 +19,7 @@ UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue", "bo", "dz"})
 # Abbreviations after which sentencex ends a sentence, in lower case without the full stop.
 _ABBREVIATIONS = {
     "ca": "av dr dra sr sra sta",
-    "en": "approx est",
+    "en": "approx dr est mr mrs ms",
     "es": "av avda dr dra sr sra srta ud uds",
     "fr": "av bd m mm mme mmes mlle st ste",
     "gl": "av dr dra sr sra",
