@@ -37,6 +37,11 @@ class SentenceAssembler:
         """Nothing is held back: all that was fed has come out."""
         return self._tail is None
 
+    @property
+    def tail(self) -> Segment | None:
+        """The sentence that has begun and not ended."""
+        return self._tail
+
     def feed(self, segment: Segment) -> Iterator[Segment]:
         """Sentences that are complete now."""
         if not segment.text:
