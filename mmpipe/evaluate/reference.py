@@ -1,0 +1,80 @@
+"""What was said in a recording, and when: what the delay of a live session is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from mmpipe.audio import media
+from mmpipe.audio.recognition.whisper import Whisper
+from mmpipe.errors import InputError
+from mmpipe.evaluate.clips import Clip
+from mmpipe.pipelines.alignment import align
+from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What was said in a recording, and when.
+
+    ``segments``: its sentences in order, each with the times of its words. ``translations``: of each, or none at all.
+    An offline transcript serves too: ``Reference(transcript.segments, transcript.duration_s)``.
+    """
+
+    segments: tuple[Segment, ...]
+    duration_s: float
+    translations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.translations and len(self.translations) != len(self.segments):
+            raise InputError(
+                f"There are {len(self.translations)} translations of {len(self.segments)} sentences. Give one for each."
+            )
+        lacking = next((segment for segment in self.segments if not segment.words), None)
+        if lacking:
+            raise InputError(
+                f"The sentence {lacking.text!r} has no word times. Recognise with words=True, or use "
+                "mmpipe.pipelines.alignment.align."
+            )
+
+
+def join_clips(
+    clips: Sequence[Clip], pauses_s: Sequence[float] = (1.5,), recogniser: Whisper | None = None
+) -> tuple[Audio, Reference]:
+    """One long recording of ``clips``, a pause before each, ``pauses_s`` by turns; and when each word is said in it.
+
+    Word times are forced alignments of each clip's text to the clip by itself; a clip that occurs again is aligned
+    once. Their error goes into every delay that is measured against them.
+
+    Raises:
+        MediaError: a clip cannot be read.
+        InputError: a clip has no text, or nothing is said in it.
+    """
+    whisper = recogniser or Whisper()
+    known: dict[Clip, tuple[Audio, Segment]] = {}
+    pieces: list[Audio] = []
+    segments: list[Segment] = []
+    at = 0  # samples
+    for clip, pause_s in zip(clips, cycle(pauses_s), strict=False):
+        if clip not in known:
+            segment = _aligned(clip, whisper)
+            known[clip] = (media.load(clip.path), segment)
+        audio, segment = known[clip]
+        silence = np.zeros(round(pause_s * SPEECH_RATE_HZ), np.float32)
+        at += len(silence)
+        segments.append(segment.shifted(at / SPEECH_RATE_HZ))
+        pieces += [Audio(silence), audio]
+        at += len(audio.samples)
+    return media.concatenate(pieces, SPEECH_RATE_HZ), Reference(tuple(segments), at / SPEECH_RATE_HZ)
+
+
+def _aligned(clip: Clip, whisper: Whisper) -> Segment:
+    if not clip.text.strip():
+        raise InputError(
+            f"The list of clips does not say what is said in {str(clip.path)!r}. Add its text or leave it out."
+        )
+    words = tuple(word for part in align(clip.path, clip.text, clip.language, whisper) for word in part.words)
+    return Segment(words[0].start_s, words[-1].end_s, clip.text, clip.language, words)
