@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mmpipe
-from mmpipe.cli import bench, recordings, speech, weights
+from mmpipe.cli import bench, live, recordings, speech, weights
 from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _common(
 app.command()(recordings.transcribe)
 app.command()(recordings.translate)
 app.command()(recordings.align)
+app.command()(live.live)
 app.command()(speech.speak)
 app.command()(weights.pull)
 app.command()(weights.models)

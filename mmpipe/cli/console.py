@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 out = Console(highlight=False, soft_wrap=True)  # results: can be piped
-err = Console(stderr=True, highlight=False)  # everything else
+err = Console(stderr=True, highlight=False, soft_wrap=True)  # everything else
 
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 

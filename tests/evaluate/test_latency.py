@@ -148,9 +148,12 @@ class Log:
         self.records: list[dict[str, Any]] = []
 
     def add(self, kind: type[Event], emitted_s: float, *, heard_until_s: float | None = None, **values: Any) -> None:
+        rests_on_sound = kind in (Partial, Committed, Translated)
+        if rests_on_sound:
+            values["heard_until_s"] = heard_until_s or 0.0
         record = kind(seq=len(self.records) + 1, emitted_s=emitted_s, **values).as_dict()
-        if heard_until_s is not None:
-            record["heard_until_s"] = heard_until_s
+        if rests_on_sound and heard_until_s is None:
+            del record["heard_until_s"]  # as in the log of another program
         self.records.append(json.loads(json.dumps(record)))
 
     def partial(self, emitted_s: float, text: str, start_s: float) -> None:

@@ -52,7 +52,9 @@ class LocalAgreement:
         while agreed < min(len(fresh), len(self._previous)) and key(fresh[agreed]) == key(self._previous[agreed]):
             agreed += 1
         settled = sum(1 for word in fresh if word.end_s <= heard_until_s - options.hold_back_s)
-        overdue = sum(1 for word in fresh if word.end_s <= heard_until_s - options.force_after_s)
+        overdue = 0
+        if self._previous:  # there was something to agree with
+            overdue = sum(1 for word in fresh if word.end_s <= heard_until_s - options.force_after_s)
         count = max(min(agreed, settled, len(fresh) - 1), overdue, 0)
         return self._commit(fresh, count)
 

@@ -1,7 +1,8 @@
 """What a live session says while it goes on.
 
-Times are seconds since the session began. Two clocks matter: ``start_s`` and ``end_s`` count the sound that was sent,
-``emitted_s`` is when the event left the session. Without delay they would be equal.
+Times are seconds since the session began. Two clocks matter: ``start_s``, ``end_s`` and ``heard_until_s`` count the sound
+that was sent, ``emitted_s`` is when the event left the session. ``heard_until_s`` is the end of the sound that the event
+rests on: a machine without any delay would have emitted it then.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partial(Event):
-    """What is being said, as far as it is understood now. Each one replaces the one before."""
+    """What is being said, as far as it is understood now. Each one replaces the one before; an empty one clears it."""
 
     type: ClassVar[str] = "partial"
     start_s: float
     end_s: float
+    heard_until_s: float
     text: str
     language: str
 
@@ -52,6 +54,7 @@ class Committed(Event):
     type: ClassVar[str] = "committed"
     start_s: float
     end_s: float
+    heard_until_s: float
     text: str
     language: str
     words: tuple[Word, ...]
@@ -64,6 +67,7 @@ class Translated(Event):
     type: ClassVar[str] = "translated"
     start_s: float
     end_s: float
+    heard_until_s: float
     text: str
     source_text: str
     language: str  # of ``text``

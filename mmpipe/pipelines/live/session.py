@@ -111,7 +111,7 @@ class LiveSession:
         self._seq = 0
         self._wake = asyncio.Event()
         self._no_more = False
-        self._to_translate: asyncio.Queue[Segment | None] = asyncio.Queue()
+        self._to_translate: asyncio.Queue[tuple[Segment, float] | None] = asyncio.Queue()
         self._to_speak: asyncio.Queue[tuple[Segment, str, str] | None] = asyncio.Queue()
         self._busy = 0  # lanes that are computing
         self._spent_s = 0.0  # in recognition
@@ -120,6 +120,7 @@ class LiveSession:
         self._silent_since_s = 0.0
         self._last_stats_s = 0.0
         self._drafted = ""
+        self._shown = False  # whether a partial caption is on the screen
         self._runner: asyncio.Task[None] | None = None
 
     # --- what the caller does ---
@@ -186,8 +187,7 @@ class LiveSession:
             self._report()
             if self._no_more and not self._wake.is_set():
                 break
-        for sentence in self._assembler.flush():
-            self._to_translate.put_nowait(sentence)
+        self._flush()
         self._to_translate.put_nowait(None)
 
     async def _hear(self, window: Window) -> None:
@@ -203,11 +203,8 @@ class LiveSession:
         if update.committed:
             self._commit(update.committed, segment)
         if window.last:
-            for sentence in self._assembler.flush():
-                self._to_translate.put_nowait(sentence)
-        elif update.tail:
-            self._emit_partial(update.tail, segment.language)
-            self._draft(update.tail, segment.language)
+            self._flush()
+        self._show(update.tail, segment.language)
         self._warn_if_silent(window, bool(segment.text))
 
     def _settle_language(self, segment: Segment) -> None:
@@ -218,14 +215,35 @@ class LiveSession:
     def _commit(self, words: tuple[Word, ...], segment: Segment) -> None:
         text = join(words, segment.language)
         start_s, end_s = words[0].start_s, words[-1].end_s
-        self._emit(Committed, start_s=start_s, end_s=end_s, text=text, language=segment.language, words=words)
+        self._emit(
+            Committed,
+            start_s=start_s,
+            end_s=end_s,
+            heard_until_s=self._recognised_s,
+            text=text,
+            language=segment.language,
+            words=words,
+        )
         piece = replace(segment, start_s=start_s, end_s=end_s, text=text, words=words)
         for sentence in self._assembler.feed(piece):
-            self._to_translate.put_nowait(sentence)
+            self._to_translate.put_nowait((sentence, self._recognised_s))
 
-    def _emit_partial(self, words: tuple[Word, ...], language: str) -> None:
-        text = join(words, language)
-        self._emit(Partial, start_s=words[0].start_s, end_s=words[-1].end_s, text=text, language=language)
+    def _flush(self) -> None:
+        """The utterance is over: so is the sentence, whether it had a full stop or not."""
+        for sentence in self._assembler.flush():
+            self._to_translate.put_nowait((sentence, self._recognised_s))
+
+    def _show(self, tail: tuple[Word, ...], language: str) -> None:
+        """Show what may still change; nothing clears what was shown."""
+        if not (tail or self._shown):
+            return
+        self._shown = bool(tail)
+        heard_s = self._recognised_s
+        start_s, end_s = (tail[0].start_s, tail[-1].end_s) if tail else (heard_s, heard_s)
+        text = join(tail, language)
+        self._emit(Partial, start_s=start_s, end_s=end_s, heard_until_s=heard_s, text=text, language=language)
+        if tail:
+            self._draft(tail, language)
 
     def _draft(self, tail: tuple[Word, ...], language: str) -> None:
         """Translate the sentence that is being said, as far as it goes. Only if nothing final is waiting."""
@@ -238,7 +256,7 @@ class LiveSession:
         if text != self._drafted:
             self._drafted = text
             draft = Segment(words[0].start_s, words[-1].end_s, text, language, words)
-            self._in_background(self._translate_one(draft, target, final=False))
+            self._in_background(self._translate_one(draft, target, self._recognised_s, final=False))
 
     def _target(self, language: str) -> str | None:
         if self.options.between:
@@ -247,12 +265,13 @@ class LiveSession:
         return self.options.to if self.options.to != language else None
 
     async def _translate(self) -> None:
-        while (sentence := await self._to_translate.get()) is not None:
+        while (item := await self._to_translate.get()) is not None:
+            sentence, heard_until_s = item
             if target := self._target(sentence.language):
-                await self._working(self._translate_one(sentence, target, final=True))
+                await self._working(self._translate_one(sentence, target, heard_until_s, final=True))
         self._to_speak.put_nowait(None)
 
-    async def _translate_one(self, sentence: Segment, target: str, *, final: bool) -> None:
+    async def _translate_one(self, sentence: Segment, target: str, heard_until_s: float, *, final: bool) -> None:
         translate = self._models.translator.translate
         try:
             translation = await self._models.in_thread(translate, sentence.text, sentence.language, target)
@@ -270,6 +289,7 @@ class LiveSession:
             Translated,
             start_s=sentence.start_s,
             end_s=sentence.end_s,
+            heard_until_s=heard_until_s,
             text=translation.text,
             source_text=sentence.text,
             language=target,

@@ -1,0 +1,181 @@
+"""``mmpipe live``: captions in two languages, and a voice, while somebody is talking."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import numpy as np
+import typer
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mmpipe.cli.console import err, guarded, out
+from mmpipe.errors import InputError
+from mmpipe.files import writing
+
+ROWS = 12  # of captions on the screen
+
+
+@guarded
+def live(
+    to: Annotated[str | None, typer.Option("--to", help="Language to translate into; none: captions only.")] = None,
+    source: Annotated[str, typer.Option("--from", help="What is spoken (ISO 639-1), or auto.")] = "auto",
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two-way: two languages, each translated into the other.", show_default=False),
+    ] = None,
+    input_: Annotated[
+        str | None, typer.Option("--input", help="File, URL, or - for 16-bit PCM; none: microphone.")
+    ] = None,
+    realtime: Annotated[bool, typer.Option(help="Replay a file at the pace of a microphone.")] = False,
+    rate: Annotated[int, typer.Option(help="Samples a second of PCM on standard input.")] = 16_000,
+    device: Annotated[str | None, typer.Option(help="Microphone: number or part of its name.")] = None,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List sound devices and stop.")] = False,
+    mute: Annotated[bool, typer.Option("--mute", help="Captions only, no voice.")] = False,
+    headphones: Annotated[bool, typer.Option(help="Go on listening while the voice speaks.")] = False,
+    voice: Annotated[str | None, typer.Option(help="Voice to speak with.")] = None,
+    hotword: Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")] = None,
+    glossary: Annotated[Path | None, typer.Option(help="Terms and how to translate them (TSV).")] = None,
+    events: Annotated[Path | None, typer.Option(help="Write every event as a JSON line.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
+    ] = "whisper-base",
+) -> None:
+    """Captions, translation and voice while somebody is talking."""
+    from mmpipe.audio import devices
+
+    if list_devices:
+        for number, name, inputs, outputs in devices.list_devices():
+            out.print(f"{number:3}  {name}  ({inputs} in, {outputs} out)", markup=False)
+        return
+    if to and between:
+        raise InputError("Give either --to or --between, not both.")
+    from mmpipe.pipelines.live import LiveModels, LiveOptions, LiveSession, Spoken
+    from mmpipe.pipelines.live.sources import pcm, recording
+    from mmpipe.translate import Glossary
+
+    speak = bool(to or between) and not mute
+    options = LiveOptions(
+        to=to,
+        source=None if source == "auto" else source,
+        between=between,
+        speak=speak,
+        voice=voice,
+        hotwords=tuple(hotword or ()),
+    )
+
+    async def run() -> None:
+        with ExitStack() as stack:
+            log = _event_log(stack, events)
+            models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
+            # a file or a pipe is nobody who listens: the voice is only logged there
+            speaker = stack.enter_context(devices.Loudspeaker()) if speak and input_ is None else None
+            sound = devices.microphone(int(device) if device and device.isdigit() else device)
+            if input_ == "-":
+                sound = pcm(sys.stdin.buffer, rate)
+            elif input_ is not None:
+                sound = recording(input_, realtime=realtime)
+            session = LiveSession(models, options)
+            show = stack.enter_context(Screen())
+            feeding = asyncio.create_task(_feed(session, sound, lambda: not headphones and _playing(speaker)))
+            try:
+                async for event in session.events():
+                    log(event.as_dict())
+                    show(event)
+                    if isinstance(event, Spoken) and speaker:
+                        speaker.play(event.audio)
+                    if feeding.done():
+                        feeding.result()  # what was wrong with the source
+            finally:
+                feeding.cancel()
+                await session.close()
+
+    asyncio.run(run())
+
+
+def _playing(speaker: Any) -> bool:
+    return bool(speaker and speaker.playing)
+
+
+async def _feed(session: Any, sound: AsyncIterator[Any], deaf: Callable[[], bool]) -> None:
+    """Push ``sound`` into the session; silence in its place while ``deaf``, so that time goes on."""
+    try:
+        async for block in sound:
+            session.push(np.zeros_like(block.samples) if deaf() else block.samples)
+    finally:
+        session.finish()
+
+
+def _event_log(stack: ExitStack, path: Path | None) -> Callable[[dict[str, Any]], None]:
+    if path is None:
+        return lambda event: None
+    with writing(path):
+        file: IO[str] = stack.enter_context(path.open("w", encoding="utf-8"))
+
+    def write(event: dict[str, Any]) -> None:
+        with writing(path):
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            file.flush()
+
+    return write
+
+
+class Screen:
+    """Two columns of captions on a terminal: what is final is firm, what may change is dim. Lines where it is none."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str]] = []
+        self._said = self._tail = self._draft = ""
+        self._live = Live(console=err, refresh_per_second=8, transient=True) if err.is_terminal else None
+
+    def __call__(self, event: Any) -> None:
+        kind = event.type
+        if kind == "committed":
+            self._said, self._tail = f"{self._said} {event.text}".strip(), ""
+        elif kind == "partial":
+            self._tail = event.text
+        elif kind == "translated" and not event.final:
+            self._draft = event.text
+        elif kind == "translated":
+            self._row(event.source_text, event.text)
+        elif kind == "warning":
+            err.print(f"[yellow]{event.text}[/]")
+        elif kind == "ended":
+            if self._said:
+                self._row(self._said, "")
+            if event.reason != "finished":
+                err.print(f"The session ended: {event.reason}", markup=False)
+        if self._live:
+            self._live.update(self._table())
+
+    def _row(self, said: str, translated: str) -> None:
+        self._rows = [*self._rows[-ROWS:], (said, translated)]
+        # what follows the sentence may have been committed with it
+        self._said = self._said.removeprefix(said).strip()
+        self._draft = ""
+        out.print(said, markup=False)
+        if translated:
+            out.print(f"    {translated}", markup=False, style="bold")
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(ratio=1)
+        table.add_column(ratio=1)
+        table.add_row(Text.assemble(self._said, " ", (self._tail, "dim")), Text(self._draft, style="dim"))
+        return table
+
+    def __enter__(self) -> Screen:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
