@@ -111,9 +111,8 @@ class Kokoro(Synthesiser):
         unknown = sorted(set(text) - self._ids.keys())
         if unknown:
             log.debug("Kokoro has no symbols for %s", unknown)
-        if not any(sign.isalpha() for sign in text):
-            return []
-        return [self._ids[sign] for sign in text if sign in self._ids]
+        known = [sign for sign in text if sign in self._ids]
+        return [self._ids[sign] for sign in known] if any(map(str.isalpha, known)) else []
 
     def _voice(self, item: SpeechRequest) -> str:
         voices = self.voices.get(item.language, ())

@@ -37,6 +37,8 @@ _KEPT_MARKS = frozenset(".,;:!?…—-'\"()¿¡“”«»\n")
 _DROPPED = frozenset({"So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc"})  # emoji and other pictures, control characters
 _JOINERS = "\u200c\u200d"  # they shape letters in Persian and in the scripts of India
 _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\u20e3]")
+# No word is so long; cut, so that no pattern goes over it again and again.
+_ENDLESS = re.compile(r"\S{300}(?=\S)")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
 
 _ROMAN = re.compile(r"(?<![\w.'-])(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?<=[IVX]{2})(?=(?:e|er|ème)?\b(?![.'-]\w))")
@@ -141,6 +143,7 @@ class _Rules:
     def apply(self, text: str) -> str:
         for sign, written in _VULGAR.items():
             text = re.sub(rf"\s*{sign}", f" {written}", text)
+        text = _ENDLESS.sub(r"\g<0> ", text)
         text = _EMAIL.sub(self._email, text)
         text = _URL.sub(self._url, text)
         for pattern, spoken, closing in self._abbreviations:

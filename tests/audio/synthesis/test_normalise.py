@@ -162,7 +162,7 @@ def test_a_dot_that_ends_the_sentence_too_stays():
     assert normalise("pão, etc., e água", "pt") == "pão, etcétera, e água"
 
 
-@pytest.mark.parametrize("digits", ["9" * 16, "1" + "0" * 400])
+@pytest.mark.parametrize("digits", ["9" * 16, "1" + "0" * 200])
 def test_numbers_beyond_all_words_are_read_digit_by_digit(digits):
     assert len(normalise(digits, "pt").split()) == len(digits)
 

@@ -181,6 +181,17 @@ def test_estimates_are_near_what_is_spoken(built_in):
         assert built_in.estimate_s(text, "pt", speed=speed) == pytest.approx(spoken_s, rel=0.25)
 
 
+def test_estimates_learn_the_pace_of_a_voice_and_include_pauses(speaker):
+    text = "Uma frase de quarenta letras mais ou menos. Outra frase."
+    spoken_s = speaker.speak(text, "pt", "rui").duration_s  # ten characters a second, slower than people speak
+    assert speaker.estimate_s(text, "pt", "rui") < 0.8 * spoken_s
+    for _ in range(30):
+        speaker.speak(text, "pt", "rui", 1.5)
+    assert speaker.estimate_s(text, "pt", "rui") == pytest.approx(spoken_s, rel=0.1)
+    assert speaker.estimate_s(text, "pt", "rui", 2.0) == pytest.approx(spoken_s / 2, rel=0.1)
+    assert speaker.estimate_s("😀", "pt", "rui") == 0.0
+
+
 def test_portuguese_speech_is_heard_as_it_was_written(built_in, whisper):
     from mmpipe.audio.media import resample
     from mmpipe.types import SPEECH_RATE_HZ, RecognitionOptions, SpeechWindow
