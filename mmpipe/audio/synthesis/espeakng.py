@@ -12,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import logging
 from functools import cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _INITIALIZE_DONT_EXIT = 0x8000  # report missing data instead of calling exit()
 _CHARS_UTF8 = 1
 _PHONEMES_IPA = 0x02
 _PHONEMES_TIE = 0x80  # the character in bits 8-23 joins the letters of one phoneme
+_MAX_PATH_BYTES = 150  # of 160, with the name that follows for some files
 _RATE = 1  # espeak_PARAMETER: words a minute
 _RATE_MIN_WPM, _RATE_WPM, _RATE_MAX_WPM = 80, 175, 450
 
@@ -61,13 +63,21 @@ class _Voice(ctypes.Structure):
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-@cache
+_making = Lock()
+
+
 def espeak_ng() -> EspeakNg:
     """The process's one espeak-ng.
 
     Raises:
         MissingDependencyError: ``espeakng-loader`` is not installed, or its library does not load.
     """
+    with _making:  # two threads at once would make two, each with a lock of its own
+        return _make()
+
+
+@cache
+def _make() -> EspeakNg:
     return EspeakNg(require("espeakng_loader", "espeak", "the espeak-ng phonemiser"))
 
 
@@ -89,12 +99,12 @@ class EspeakNg:
         self._lock = Lock()
         self._voice = ""
         rate_hz = self._library.espeak_Initialize(
-            _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(data).encode(), _INITIALIZE_DONT_EXIT
+            _AUDIO_OUTPUT_SYNCHRONOUS, 0, self._short(str(data)).encode(), _INITIALIZE_DONT_EXIT
         )
         if rate_hz <= 0:
             raise MissingDependencyError(
-                f"espeak-ng does not start with its data in {data}. It truncates paths of more than about 200 "
-                "characters: install mmpipe in a shorter path, or reinstall espeakng-loader"
+                f"espeak-ng does not start with its data in {data}. "
+                "Reinstall it: pip install --force-reinstall espeakng-loader"
             )
         self.rate_hz: int = rate_hz
         self._chunks: list[NDArray[np.int16]] = []
@@ -130,6 +140,15 @@ class EspeakNg:
             self._library.espeak_Synth(data, len(data), 0, 1, 0, _CHARS_UTF8, None, None)
             chunks, self._chunks = self._chunks, []
         return np.concatenate([np.zeros(0, np.int16), *chunks])
+
+    def _short(self, path: str) -> str:
+        """``path``, or a link to it: espeak-ng cuts a longer one off (N_PATH_HOME in its sources) and finds nothing."""
+        if len(path.encode()) <= _MAX_PATH_BYTES:
+            return path
+        self._link_folder = TemporaryDirectory(prefix="espeak-")  # lives as long as this: files are read when needed
+        link = Path(self._link_folder.name) / "data"
+        link.symlink_to(path, target_is_directory=True)
+        return str(link)
 
     def _collect(self, samples: Any, count: int, _events: int | None) -> int:
         if samples and count > 0:

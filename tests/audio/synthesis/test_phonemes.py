@@ -1,10 +1,11 @@
 import random
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mmpipe.audio.synthesis import phonemes
+from mmpipe.audio.synthesis import espeakng, phonemes
 from mmpipe.audio.synthesis.espeakng import espeak_ng
 from mmpipe.errors import InputError, MissingDependencyError
 
@@ -39,9 +40,25 @@ def test_an_unknown_voice_is_refused_with_the_known_ones():
 
 
 def test_without_the_extra_the_message_has_the_command(monkeypatch):
+    monkeypatch.setattr(espeakng, "_make", espeakng._make.__wrapped__)  # not the one made before
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'mmpipe\[espeak\]'"):
-        espeak_ng.__wrapped__()
+        espeak_ng()
+
+
+def test_a_long_path_to_the_data_does_not_matter(tmp_path):
+    """espeak-ng's globals are the process's: this runs in one of its own."""
+    loader = pytest.importorskip("espeakng_loader")
+    folder = tmp_path.joinpath(*["d" * 50] * 5)
+    folder.mkdir(parents=True)
+    (folder / "espeak-ng-data").symlink_to(loader.get_data_path(), target_is_directory=True)
+    script = (
+        "import sys, types, espeakng_loader as real; from mmpipe.audio.synthesis.espeakng import EspeakNg;"
+        "far = types.SimpleNamespace(get_library_path=real.get_library_path, get_data_path=lambda: sys.argv[1]);"
+        "print(EspeakNg(far).phonemes('sol', 'es'))"
+    )
+    command = [sys.executable, "-c", script, str(folder / "espeak-ng-data")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "sˈol"
 
 
 def test_threads_with_different_voices_do_not_mix():
