@@ -56,7 +56,8 @@ class ApertiumTranslator(Translator):
     """Every language pair of Apertium that is installed, each started when it is first needed.
 
     Words that Apertium does not know come through as they are. A pipeline that dies or does not answer within
-    ``timeout_s`` is started again; the sentence that does it twice fails.
+    ``timeout_s`` is started again; the sentence that does it twice fails. The programs are not quite free of memory:
+    in some pairs one sentence in twenty gets another word the second time it is asked.
 
     Raises:
         MissingDependencyError: no language pair of Apertium is installed.

@@ -48,7 +48,11 @@ class SentenceTranslator:
         left = [index for index, sentence in enumerate(sentences) if sentence]
         for with_numbers in (False, True):
             masked = {i: mask(sentences[i], self._spans(sentences[i], route, with_numbers)) for i in left}
-            results |= {i: self._unmasked(m) for i, m in masked.items() if not m.has_words}
+            results |= {
+                i: "".join(apart(sentences[i], self._spans(sentences[i], route, with_numbers)))
+                for i, m in masked.items()
+                if not m.has_words
+            }
             results |= self._attempt({i: m for i, m in masked.items() if m.has_words}, route)
             left = [i for i in left if i not in results]
         results |= zip(left, self._piecewise([sentences[i] for i in left], route), strict=True)
@@ -58,12 +62,6 @@ class SentenceTranslator:
         terms = self._glossary.spans(sentence, route.source, route.target)
         spans = without_overlaps(protected_spans(sentence), terms)
         return without_overlaps(spans, number_spans(sentence)) if with_numbers else spans
-
-    @staticmethod
-    def _unmasked(masked: Masked) -> str:
-        restored = masked.restore(masked.text)
-        assert restored is not None, "nothing happened to it"
-        return restored
 
     def _attempt(self, masked: dict[int, Masked], route: Route) -> dict[int, str]:
         """The translations that came out whole."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from threading import Lock
 
-from mmpipe.errors import LanguageError
+from mmpipe.errors import InputError, LanguageError
 from mmpipe.stage import Translator
 from mmpipe.translate.detect import detect_language
 from mmpipe.translate.engines import installed_engines
@@ -48,6 +48,7 @@ class TextTranslator:
         """``text`` from ``source`` (None or "auto": find it out) into ``target``, its layout kept.
 
         Raises:
+            InputError: the text is not valid Unicode.
             LanguageError: a language is unknown or cannot be told, or nothing translates this pair.
             StageError: an engine failed.
         """
@@ -59,7 +60,7 @@ class TextTranslator:
         Raises: as :meth:`translate`.
         """
         target = language_code(target)
-        sources = [_source(text, source) for text in texts]
+        sources = [_source(_checked(text), source) for text in texts]
         results: dict[int, Translation] = {}
         for language in dict.fromkeys(sources):
             indices = [index for index, found in enumerate(sources) if found == language]
@@ -76,7 +77,7 @@ class TextTranslator:
         Raises: as :meth:`translate`.
         """
         target = language_code(target)
-        paragraphs = blocks(lines)
+        paragraphs = blocks(map(_checked, lines))
         first: list[Block] = []
         if source in (None, AUTO):
             first, source = _with_language(paragraphs)
@@ -134,6 +135,16 @@ class TextTranslator:
     def _directly(self, engine: Translator, sentences: Sequence[Sentence]) -> list[str]:
         with self._lock:  # an engine is called from one thread at a time
             return engine.run(sentences)
+
+
+def _checked(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The text is not valid Unicode at {text[max(0, error.start - 20) : error.start]!r}: save it as UTF-8"
+        ) from error
+    return text
 
 
 def _source(text: str, given: str | None) -> str:

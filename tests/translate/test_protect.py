@@ -92,6 +92,13 @@ def test_a_changed_number_is_noticed() -> None:
     assert not masked.kept_numbers("Custa 1,234.56.")
 
 
+@pytest.mark.parametrize("translated", ["Custa US $ 5 e 20 €.", "Custa $5 e 20 euros.", "Custa $5 e 20."])
+def test_a_number_that_lost_its_sign_is_noticed(translated: str) -> None:
+    masked = mask("It costs $5 and 20 €.", [])
+    assert masked.kept_numbers("Custa $5 e 20 €.")
+    assert not masked.kept_numbers(translated)
+
+
 def test_a_text_that_holds_a_token_gets_others() -> None:
     text = "The ZXA is not @bob."
     masked = mask(text, protected_spans(text))
@@ -116,6 +123,20 @@ def test_shouting_is_lowered_around_the_tokens() -> None:
 @pytest.mark.parametrize("text", ["NASA", "The USA", "OK!", "123", "你好你好你好"])
 def test_abbreviations_are_not_shouting(text: str) -> None:
     assert not mask(text, []).is_shouted
+
+
+def test_a_token_is_a_word_of_its_own() -> None:
+    text = "私は東京都に住む"
+    masked = mask(text, [(2, 4, "Tokyo")])
+    assert masked.text == "私は ZXA 都に住む"
+    assert masked.restore("I live in ZXA.") == "I live in Tokyo."
+
+
+def test_items_that_touch_share_a_token() -> None:
+    text = "Ask @bob😀 now"
+    masked = mask(text, protected_spans(text))
+    assert masked.text == "Ask ZXA now"
+    assert masked.items == ("@bob😀",)
 
 
 def test_pieces_and_items_take_turns() -> None:

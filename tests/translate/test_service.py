@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mmpipe.errors import LanguageError, StageError
+from mmpipe.errors import InputError, LanguageError, StageError
 from mmpipe.stage import Translator
 from mmpipe.translate import Glossary, Term, TextTranslator
 from mmpipe.types import Sentence, Tier
@@ -172,6 +172,21 @@ def test_the_source_language_is_found_for_each_text(fake: Any) -> None:
     texts = ["Good morning, how are you?", "Guten Morgen, wie geht es dir heute?"]
     found = TextTranslator([fake("a", pairs)]).translate_many(texts, None, "pt")
     assert [translation.source for translation in found] == ["en", "de"]
+
+
+def test_bytes_that_were_no_text_are_refused(fake: Any) -> None:
+    translator = TextTranslator([fake("a", EN_PT)])
+    with pytest.raises(InputError, match=r"not valid Unicode at 'caf'"):
+        translator.translate("caf\udce9", "en", "pt")
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        list(translator.stream(["caf\udce9\n"], "en", "pt"))
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0b c", "\u2028", "a\x85b", "\ufeffHello", "e\u0301 \u200b\u200d", "a" * 5000, ". " * 500]
+)
+def test_odd_text_is_no_trouble(real: TextTranslator, text: str) -> None:
+    assert isinstance(real.translate(text, "en", "pt").text, str)
 
 
 def test_languages_may_be_named_in_other_ways(fake: Any) -> None:
