@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mmpipe.audio.synthesis.numerals import FIGURES, Number, Numerals
 from mmpipe.audio.synthesis.spoken_words import spoken_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
     from re import Match
 
     from mmpipe.audio.synthesis.spoken_words import Noun, SpokenWords
@@ -51,7 +52,13 @@ _PRONOUNCEABLE = re.compile(
     r"(?:[^aeiouy]{1,2}[aeiouy]+)*(?:[^aeiouy]|[lnr][cdkpst]|st|ts|ng|ss|ck)?$"
 )
 _SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
-_PHONE = re.compile(r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])")
+_PHONE = r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])"
+
+
+_THOUSANDS = frozenset({"mil", "mille", "mila"})  # these are followed by what is counted without a link
+
+_Rule = Callable[["Match[str]"], str]
+_Step = tuple[re.Pattern[str], _Rule]
 
 
 def normalise(text: str, language: str) -> str:
@@ -104,41 +111,42 @@ class _Rules:
             *_abbreviations(words.before_numbers, words.closing, r"(?=\s?\d)", ignore_case=True),
             *_abbreviations(words.abbreviations, words.closing, r"(?!\w)", ignore_case=True),
         ]
-        self._months = {month.casefold(): month for month in words.months}
-        months = "|".join(words.months)
-        figures, unit = FIGURES, "|".join(map(re.escape, sorted(words.units, key=len, reverse=True)))
-        money = "|".join(map(re.escape, sorted(words.money, key=len, reverse=True)))
+        self._steps = [*self._english_steps(), *self._common_steps()] if language == "en" else self._common_steps()
+
+    def _common_steps(self) -> list[_Step]:
+        """What to look for and what says it, in an order in which an earlier one takes nothing from a later one."""
+        words, ordinal = self._words, self._numerals.ordinal
+        figures = rf"(?P<figures>{FIGURES})"
+        units, money = _any_of(words.units), _any_of(words.money)
         millions = rf"(?:\s(?P<millions>{words.millions})\b)?"
-        spaced = rf"(?P<figures>{figures})"
-        self._steps: list[tuple[re.Pattern[str], Callable[[Match[str]], str]]] = [
-            (re.compile(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])"), self._iso_date),
-            (re.compile(r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-]|[.,]\d)"), self._date),
-            (re.compile(r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)"), self._time),
-            (re.compile(r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)"), self._time),
+        steps: list[tuple[str, _Rule]] = [
+            (r"#\s?(?=\d)", lambda _: f"{words.symbols['#']} "),
+            (r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])", self._iso_date),  # 2024-03-05
+            (r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-]|[.,]\d)", self._date),  # 5/3/2024
+            (r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)", self._time),  # 10:30
+            (r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)", self._time),  # 10h30
             (_PHONE, self._phone),
-            (re.compile(rf"(?<=\d)\s?[-—]\s?(?=(?:{money})?\s?\d)"), lambda _: f" {words.range_to} "),
-            (re.compile(rf"(?<!\w)(?P<money>{money})\s?{spaced}{millions}(?!\w)"), self._money),
-            (re.compile(rf"(?<![\w.,]){spaced}{millions}\s?(?P<money>{money})(?!\w)"), self._money),
-            (re.compile(rf"(?<![\w.,])(-?){spaced}\s?(?P<unit>{unit})(?![\w²³/])"), self._unit),
-            (re.compile(rf"{spaced}\s?%"), lambda m: f"{self._number(m)} {words.percent}"),
-            (re.compile(r"(?<![\d.,/])(\d{1,3})/(\d{1,3})(?![\d/]|[.,]\d)"), self._fraction),
+            (rf"(?<=\d)\s?[-—]\s?(?=(?:{money})?\s?\d)", lambda _: f" {words.range_to} "),  # 10-15
+            (rf"(?<!\w)(?P<money>{money})\s?{figures}{millions}(?!\w)", self._money),  # $5 million
+            (rf"(?<![\w.,]){figures}{millions}\s?(?P<money>{money})(?!\w)", self._money),  # 5 €
+            (rf"(?<![\w.,])(-?){figures}\s?(?P<unit>{units})(?![\w²³/])", self._unit),  # 5 km
+            (rf"{figures}\s?%", lambda match: f"{self._number(match)} {words.percent}"),
+            (r"(?<![\d.,/])(\d{1,3})/(\d{1,3})(?![\d/]|[.,]\d)", self._fraction),  # 1/2
+            (rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal})(?!\w)", self._ordinal),  # 1st, 1º
+            (rf"(?P<minus>(?<![\w)])-)?{figures}(?=\s+(?P<following>[^\W\d_]+))?", self._plain),
         ]
         if words.ordinal_feminine:
-            ending = re.compile(rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal_feminine})(?!\w)")
-            self._steps.append((ending, lambda m: self._numerals.ordinal(m[1], feminine=True)))
-        ending = re.compile(rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal})(?!\w)")
-        shortened = language == "es"
-        self._steps.append(
-            (ending, lambda m: self._numerals.ordinal(m[1], shortened=shortened and m[0].endswith("er")))
-        )
-        if language == "en":
-            self._steps[:0] = [
-                (re.compile(rf"\b({months}) (\d{{1,2}})(?![\d:])", re.IGNORECASE), self._month_day),
-                (re.compile(r"(?<!\w)'?((?:\d\d)?\d0)s\b"), self._decade),
-                (re.compile(r"(?<=\d)\s?([ap])\.?m\b\.?", re.IGNORECASE), lambda m: f" {m[1].upper()} M"),
-            ]
-        following = r"(?=\s+(?P<following>[^\W\d_]+))?"
-        self._steps.append((re.compile(rf"(?P<minus>(?<![\w)])-)?{spaced}{following}"), self._plain))
+            ending = rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal_feminine})(?!\w)"
+            steps.insert(-2, (ending, lambda match: ordinal(match[1], feminine=True)))  # 1ª
+        return [(re.compile(pattern), rule) for pattern, rule in steps]
+
+    def _english_steps(self) -> list[_Step]:
+        months = "|".join(self._words.months)
+        return [
+            (re.compile(rf"\b({months}) (\d{{1,2}})(?![\d:])", re.IGNORECASE), self._month_day),  # March 5
+            (re.compile(r"(?<!\w)'?((?:\d\d)?\d0)s\b"), self._decade),  # 1990s
+            (re.compile(r"(?<=\d)\s?([ap])\.?m\b\.?", re.IGNORECASE), lambda match: f" {match[1].upper()} M"),  # 5pm
+        ]
 
     def apply(self, text: str) -> str:
         for sign, written in _VULGAR.items():
@@ -181,9 +189,7 @@ class _Rules:
         unit, cent = self._words.money[match["money"]]
         number = self._numerals.parse(match["figures"])
         if match["millions"]:
-            of = "" if match["millions"].startswith(("mil ", "mille")) else self._words.millions_of
-            if match["millions"] in {"mil", "mille", "mila"}:
-                of = ""
+            of = "" if match["millions"] in _THOUSANDS else self._words.millions_of
             return " ".join(filter(None, [self._number(match), match["millions"], of, unit.many]))
         if number is None or len(number.decimals) > 2:
             return f"{self._number(match, unit)} {unit.many}"
@@ -197,6 +203,9 @@ class _Rules:
             cent.one if cents.is_one else cent.many
         )
         return said_cents if not whole.whole.strip("0") else f"{said} {self._words.and_cents} {said_cents}"
+
+    def _ordinal(self, match: Match[str]) -> str:
+        return self._numerals.ordinal(match[1], shortened=self._language == "es" and match[0].endswith("er"))
 
     def _fraction(self, match: Match[str]) -> str:
         known = self._words.fractions.get(match[0])
@@ -294,7 +303,7 @@ class _Rules:
     def _symbol(self, sign: str) -> str:
         if sign.isalnum() or sign.isspace() or sign in _KEPT_MARKS:
             return sign
-        if sign in self._words.symbols:
+        if sign in self._words.symbols and sign != "#":  # of a hashtag; before figures it is said by now
             return f" {self._words.symbols[sign]} "
         if sign in self._words.money:
             return f" {self._words.money[sign][0].many} "
@@ -305,6 +314,11 @@ def _apart(rule: Callable[[Match[str]], str], match: Match[str]) -> str:
     """What ``rule`` says for ``match``, kept apart from letters beside it: "A4", "5G"."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     return f"{' ' * before.isalnum()}{rule(match)}{' ' * after.isalnum()}"
+
+
+def _any_of(signs: Iterable[str]) -> str:
+    """A pattern of any of ``signs``, longer ones first."""
+    return "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
 
 
 def _abbreviations(

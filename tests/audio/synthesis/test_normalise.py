@@ -39,6 +39,8 @@ SPOKEN = {
         ("555-1234", "cinco cinco cinco, um dois três quatro"),
         ("1914-1918", "mil novecentos e catorze a mil novecentos e dezoito"),
         ("versão 1.2.3", "versão um ponto dois ponto três"),
+        ("#5 e #mmpipe, C++", "número cinco e mmpipe, C mais mais"),
+        ("e/ou *isto*", "e ou isto"),
         ("agente 007", "agente zero zero sete"),
         ("Olá 😀👍🏽 mundo 🇧🇷", "Olá mundo"),
     ],
