@@ -64,6 +64,7 @@ class ApertiumTranslator(Translator):
     """
 
     name: ClassVar[str] = "apertium"
+    max_items = 32
 
     def __init__(self, modes_folder: Path = MODES_FOLDER, timeout_s: float = 20.0) -> None:
         self._modes: dict[tuple[str, str], Path] = {}

@@ -82,6 +82,7 @@ class CTranslate2Translator(Translator):
     """
 
     name: ClassVar[str] = "ctranslate2"
+    max_items = 32
 
     def __init__(
         self,

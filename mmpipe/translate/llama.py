@@ -114,7 +114,7 @@ class LlamaTranslator(Translator):
         self.pairs: Mapping[tuple[str, str], Tier] = {pair: measured_tier(self.name, pair) for pair in PAIRS}
         self._server = server
         self._gguf = gguf
-        self._parallel = parallel
+        self._parallel = self.max_items = parallel
         if server is None:
             self._library = require("xllamacpp", "llama", "Translation by a language model (GGUF)")
 
