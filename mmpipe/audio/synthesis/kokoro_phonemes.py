@@ -66,6 +66,9 @@ _STRESSED = (
 )
 # Kokoro swallows ʎ before the close vowel of "lhe": "dar-lhe uma ideia" was heard as "dar uma ideia".
 _LHE = re.compile(r"ʎ([ˈˌ]?)[yi]")
+# misaki writes au, and the al that sounds like it, as the diphthong of English "how". As two sounds, as espeak-ng
+# itself writes ou and eu, "audível" and "automóvel" are heard better.
+_AU = "aw"
 # Spellings that no Portuguese word has: names and loans, which translations are full of. Read by the rules of
 # Portuguese they cannot be understood (John: ʒɪoŋ), so they are read as English.
 _FOREIGN = re.compile(
@@ -109,7 +112,7 @@ def _portuguese(text: str) -> str:
     # Foreign words are read apart, the rest as one sentence: a lone "à" or "o" would be spelled as a letter.
     foreign = [word for word in _WORDS.findall(text) if _FOREIGN.search(word)]
     around = _WORDS.sub(lambda word: _STAND_IN if _FOREIGN.search(word[0]) else word[0], text)
-    sounds = _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], around))
+    sounds = _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], around)).replace("W", _AU)
     read = iter([_english("a", word) for word in foreign])
     return _STAND_IN_SOUNDS.sub(lambda stand_in: next(read, stand_in[0]), sounds)
 

@@ -79,6 +79,7 @@ def test_splitting_keeps_every_sound_and_prefers_marks_to_spaces():
         ("Você é jovem.", "pt", None, "vosˌe ˈɛ ʒˈɔvAŋ."),
         ("não há", "pt", None, "nˌɐ̃ʊ̃ ˈa"),
         ("dar-lhe", "pt", None, "dˈar ljˈi"),
+        ("alto", "pt", None, "ˈawtʊ"),
         # a name that no Portuguese rule can read
         ("o John disse à Mary, hoje.", "pt", None, "ʊ ʤˈɑn ʤˈisj ˌaː mˈɛɹi, ˈoʒy."),
     ],
