@@ -1,0 +1,69 @@
+"""How busy the machine is, measured, to decide whether one more session would break the others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from mmpipe.batching import BatcherStats, Clock
+from mmpipe.serve.options import ServeOptions
+
+#: What is older says little about now.
+WINDOW_S = 15.0
+
+
+class LoadMeter:
+    """Watches the recogniser's answers and the sessions' lag over the last seconds."""
+
+    def __init__(self, recogniser: Callable[[], BatcherStats], clock: Clock) -> None:
+        self._recogniser = recogniser
+        self._clock = clock
+        self._samples: deque[tuple[float, BatcherStats]] = deque()
+        self._lags: deque[tuple[float, float]] = deque()
+
+    def sample(self) -> None:
+        """Look at the recogniser; to be called about once a second."""
+        now_s = self._clock.now_s()
+        self._samples.append((now_s, self._recogniser()))
+        while len(self._samples) > 2 and self._samples[0][0] < now_s - WINDOW_S:
+            self._samples.popleft()
+
+    def note_lag(self, lag_s: float) -> None:
+        """What a session reported."""
+        self._lags.append((self._clock.now_s(), lag_s))
+
+    @property
+    def lag_s(self) -> float:
+        """The largest of the last seconds."""
+        since_s = self._clock.now_s() - WINDOW_S
+        while self._lags and self._lags[0][0] < since_s:
+            self._lags.popleft()
+        return max((lag_s for _, lag_s in self._lags), default=0.0)
+
+    @property
+    def response_s(self) -> float:
+        """Mean time of the recogniser from a request to its answer, in the last seconds."""
+        if len(self._samples) < 2:
+            return 0.0
+        (_, before), (_, now) = self._samples[0], self._samples[-1]
+        items, calls = now.batched_items - before.batched_items, now.calls - before.calls
+        if not items or not calls:
+            return 0.0
+        return (now.wait_s - before.wait_s) / items + (now.run_s - before.run_s) / calls
+
+    @property
+    def utilisation(self) -> float:
+        """The part of the last seconds in which the recogniser computed, 0..1."""
+        if len(self._samples) < 2:
+            return 0.0
+        (_, before), (_, now) = self._samples[0], self._samples[-1]
+        uptime_s = now.uptime_s - before.uptime_s
+        return (now.run_s - before.run_s) / uptime_s if uptime_s > 0 else 0.0
+
+    def refusal(self, options: ServeOptions) -> str | None:
+        """Why no more sessions should be admitted; None: they may."""
+        if self.response_s > options.max_response_s:
+            return f"recognition takes {self.response_s:.1f} s to answer"
+        if self.lag_s > options.max_lag_s:
+            return f"sessions are {self.lag_s:.1f} s behind their speakers"
+        return None

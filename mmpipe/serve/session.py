@@ -1,0 +1,285 @@
+"""A live session with what it needs to outlast its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mmpipe.batching import Clock
+from mmpipe.pipelines.live import Committed, Ended, Event, LiveModels, LiveSession, Partial, Stats, Translated
+from mmpipe.serve.eventlog import EventLog
+from mmpipe.serve.load import LoadMeter
+from mmpipe.serve.messages import Start
+from mmpipe.serve.metrics import Metrics
+from mmpipe.serve.options import ServeOptions
+from mmpipe.serve.packets import PacketDecoder, Reorder, SoundFormat
+from mmpipe.serve.wire import OPUS_RATE_HZ, Close, Packet, ProtocolError
+
+logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """The connection that a session has at the moment."""
+
+    sent_seq: int
+    allowed_bytes: int
+
+    @property
+    def idle_s(self) -> float:
+        """Since the last message of the client."""
+
+    def leave(self, farewell: ProtocolError) -> None:
+        """End the connection, soon."""
+
+
+class ServedSession:
+    """One speaker: the live session, packets on their way in, events on their way out. Must be made inside a loop."""
+
+    def __init__(
+        self,
+        models: LiveModels,
+        start: Start,
+        options: ServeOptions,
+        clock: Clock,
+        metrics: Metrics,
+        load: LoadMeter,
+    ) -> None:
+        self.id = secrets.token_hex(4)  # for logs
+        self.token = secrets.token_urlsafe(24)  # for the client alone
+        self.began_s = clock.now_s()
+        self.away_since_s: float | None = self.began_s
+        self.ended = False
+        self.news = asyncio.Event()  # there may be something to send
+        self.log = EventLog(options.replay_bytes)
+        self._start, self._options, self._clock, self._metrics, self._load = start, options, clock, metrics, load
+        self._sound = SoundFormat(start.format, OPUS_RATE_HZ if start.format == "opus" else start.rate_hz)
+        self._decoder = PacketDecoder(self._sound)
+        self._reorder = Reorder()
+        self._allowance = Allowance(options, clock)
+        self._transcript = Transcript(options.transcripts, self.id)
+        self._listener: Listener | None = None
+        self._finished = False
+        self._cause: tuple[str, str] | None = None  # why the server ends it: for the metrics, for the client
+        self._stats: Stats | None = None
+        self._live = LiveSession(models, start.live_options(), clock)
+        self._collector = asyncio.create_task(self._collect(), name=f"session {self.id}")
+
+    # --- sound in ---
+
+    @property
+    def next_packet(self) -> int:
+        """The first packet that has not been taken in."""
+        return self._reorder.next_seq
+
+    @property
+    def received_s(self) -> float:
+        return self._decoder.received_s
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing was said and nothing was answered: there is nothing to come back for."""
+        return not self.received_s and not self.log.last_seq
+
+    def spend_message(self) -> None:
+        """
+        Raises:
+            ProtocolError: too many messages.
+        """
+        self._allowance.spend()
+
+    def hear(self, packet: Packet) -> None:
+        """
+        Raises:
+            ProtocolError: it is no packet of this session, or too much at a time.
+        """
+        repeated, lost = self._reorder.repeated, self._reorder.lost
+        self._take(self._reorder.push(packet))
+        self._metrics.packets.labels("received").inc()
+        self._metrics.packets.labels("repeated").inc(self._reorder.repeated - repeated)
+        self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
+
+    def finish(self, packets: int) -> None:
+        """The client will send no more than ``packets``. May be said twice."""
+        if self._finished or self.ended:
+            return
+        lost = self._reorder.lost
+        self._take(self._reorder.flush(packets))
+        self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
+        self._live.push(self._decoder.flush())
+        self._finish_live()
+
+    def _finish_live(self) -> None:
+        if not self._finished:
+            self._finished = True
+            self._live.finish()
+
+    def _take(self, packets: Iterable[Packet]) -> None:
+        for packet in packets:
+            if self._finished or self.ended:
+                continue  # sound that comes behind the end is counted, and not heard
+            before_s, damaged = self.received_s, self._decoder.damaged
+            samples = self._decoder.feed(packet)
+            ahead_s = self.received_s - (self._clock.now_s() - self.began_s)
+            if ahead_s > self._options.max_ahead_s:
+                raise ProtocolError(
+                    Close.TOO_FAST,
+                    f"Sound comes {ahead_s:.0f} s faster than it is spoken: send it at its own pace. "
+                    "`mmpipe translate` is for recordings.",
+                )
+            self._metrics.heard.inc(self.received_s - before_s)
+            self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
+            self._live.push(samples)
+
+    # --- connections ---
+
+    def attach(self, listener: Listener) -> None:
+        """Speak to ``listener`` from now on. The one before, whose network may be dead, is sent away."""
+        if self._listener is not None:
+            self._listener.leave(ProtocolError(Close.REPLACED, "The session goes on in another connection."))
+        self._listener, self.away_since_s = listener, None
+
+    def detach(self, listener: Listener) -> None:
+        if self._listener is listener:
+            self._listener, self.away_since_s = None, self._clock.now_s()
+
+    @property
+    def connected(self) -> bool:
+        return self._listener is not None
+
+    @property
+    def listener(self) -> Listener | None:
+        return self._listener
+
+    # --- events out ---
+
+    async def _collect(self) -> None:
+        try:
+            async for event in self._live.events():
+                self._note(event)
+        except Exception:
+            logger.exception("session %s: internal error", self.id)
+            self._cause = self._cause or ("failed", "internal error")
+        finally:
+            if not self.ended:
+                now_s = self._clock.now_s() - self.began_s
+                self._note(Ended(seq=self.log.last_seq + 1, emitted_s=now_s, reason="closed"))
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            event = self._close_with(event)
+        self._measure(event)
+        self._transcript.add(event)
+        if self._wanted(event):
+            listener = self._listener
+            fits = self.log.add(event, listener.sent_seq if listener else self.log.forgotten_seq)
+            if listener and self.log.bytes_after(listener.sent_seq) > listener.allowed_bytes:
+                listener.leave(ProtocolError(Close.SLOW, "Events are not read fast enough. Connect again and resume."))
+            if not fits and not self.ended:
+                self.end_soon("overflow", "too many events were not fetched")
+        self.news.set()
+
+    def _close_with(self, event: Ended) -> Ended:
+        self.ended = True
+        cause, reason = self._cause or ("finished" if event.reason == "finished" else "failed", event.reason)
+        self._metrics.ended.labels(cause).inc()
+        level = logging.WARNING if cause == "failed" else logging.INFO
+        logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, reason)
+        self._transcript.close()
+        return replace(event, reason=reason)
+
+    def _wanted(self, event: Event) -> bool:
+        match event:
+            case Partial():
+                return self._start.partials
+            case Stats():
+                return self._start.stats
+            case _:
+                return True
+
+    def _measure(self, event: Event) -> None:
+        self._metrics.events.labels(event.type).inc()
+        if isinstance(event, Stats):
+            before, self._stats = self._stats, event
+            self._metrics.lag.observe(event.lag_s)
+            self._load.note_lag(event.lag_s)
+            for what in ("partials", "speech"):
+                dropped = getattr(event, f"dropped_{what}") - getattr(before, f"dropped_{what}", 0)
+                self._metrics.dropped.labels(what).inc(dropped)
+
+    # --- the end ---
+
+    @property
+    def ending(self) -> bool:
+        return self.ended or self._cause is not None
+
+    def end_soon(self, cause: str, reason: str) -> None:
+        """End without waiting for what was heard; from inside the loop, returns at once."""
+        if self._cause is None:
+            self._cause = (cause, reason)
+            self._ending = asyncio.create_task(self._live.close(reason))
+
+    async def end(self, cause: str, reason: str, drain_s: float = 0.0) -> None:
+        """End for ``reason``; what was heard is still worked off, for at most ``drain_s``."""
+        if not self.ended:
+            self._cause = self._cause or (cause, reason)
+            await asyncio.sleep(0)  # a session that was made just now has not begun
+            if drain_s:
+                self._finish_live()
+                await asyncio.wait([self._collector], timeout=drain_s)
+            await self._live.close(reason)
+            await asyncio.wait([self._collector], timeout=0.1)  # it has but to read the last events
+            self._collector.cancel()
+        await asyncio.gather(self._collector, return_exceptions=True)
+
+
+class Allowance:
+    """Messages a second: a token bucket that fills while the client is away, for what it will send again then."""
+
+    def __init__(self, options: ServeOptions, clock: Clock) -> None:
+        self._clock, self._per_s = clock, options.max_messages_per_s
+        self._most = options.max_messages_per_s * (options.grace_s + 2)
+        self._left = 2 * options.max_messages_per_s
+        self._at_s = clock.now_s()
+
+    def spend(self) -> None:
+        """
+        Raises:
+            ProtocolError: there is nothing left.
+        """
+        now_s = self._clock.now_s()
+        self._left = min(self._left + (now_s - self._at_s) * self._per_s, self._most) - 1
+        self._at_s = now_s
+        if self._left < 0:
+            raise ProtocolError(Close.TOO_FAST, f"More than {self._per_s:g} messages a second: send longer packets.")
+
+
+class Transcript:
+    """What was committed and translated, as JSON lines in a file of its own, so that it outlasts the server."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._path = folder / f"{name}.jsonl" if folder else None
+        self._file = None
+        if self._path:
+            try:
+                self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            except OSError:
+                logger.exception("session %s: its transcript cannot be kept", name)
+
+    def add(self, event: Event) -> None:
+        if self._file and (isinstance(event, Committed) or (isinstance(event, Translated) and event.final)):
+            try:
+                self._file.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
+            except OSError:
+                logger.exception("%s cannot be written any more", self._path)
+                self.close()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+
+from mmpipe.pipelines.live import Committed, Event, Partial, Spoken, Stats, Translated
+from mmpipe.serve.eventlog import EventLog
+from mmpipe.types import Audio
+
+
+def make(seq: int, kind: str) -> Event:
+    times = {"seq": seq, "emitted_s": 0.0, "start_s": 0.0, "end_s": 1.0}
+    if kind == "partial":
+        return Partial(**times, heard_until_s=1.0, text="so", language="en")
+    if kind == "committed":
+        return Committed(**times, heard_until_s=1.0, text="so", language="en", words=())
+    if kind == "spoken":
+        return Spoken(**times, text="so", audio=Audio(np.zeros(20_000, np.float32), 24_000))
+    if kind == "stats":
+        return Stats(
+            seq=seq,
+            emitted_s=0.0,
+            heard_s=1.0,
+            lag_s=0.0,
+            real_time_factor=0.1,
+            to_translate=0,
+            to_speak=0,
+            dropped_partials=0,
+            dropped_speech=0,
+        )
+    return Translated(**times, heard_until_s=1.0, text="so", source_text="so", language="pt", final=kind == "final")
+
+
+def held(log: EventLog, after: int = 0) -> list[tuple[int, str]]:
+    found = []
+    while (entry := log.after(after)) is not None:
+        after = entry.seq
+        found.append((entry.seq, entry.kind))
+    return found
+
+
+def filled(*kinds: str, keep_bytes: int = 1_000_000, sent_seq: int = 0) -> EventLog:
+    log = EventLog(keep_bytes)
+    for seq, kind in enumerate(kinds, 1):
+        log.add(make(seq, kind), sent_seq)
+    return log
+
+
+def test_a_newer_partial_draft_or_stats_replaces_the_older_one() -> None:
+    log = filled("partial", "draft", "stats", "partial", "draft", "stats")
+    assert held(log) == [(4, "partial"), (5, "draft"), (6, "stats")]
+
+
+def test_what_is_final_replaces_what_was_shown_before_and_is_never_replaced() -> None:
+    log = filled("partial", "committed", "draft", "final", "partial", "committed", "final", "spoken")
+    assert held(log) == [(2, "committed"), (4, "final"), (6, "committed"), (7, "final"), (8, "spoken")]
+
+
+def test_what_is_acknowledged_is_let_go() -> None:
+    log = filled("committed", "committed", "final")
+    log.acknowledge(2)
+    assert held(log) == [(3, "final")]
+    assert log.size_bytes == log.bytes_after(0) > 0
+    log.acknowledge(3)
+    assert log.size_bytes == 0
+
+
+def test_replay_begins_after_what_was_received() -> None:
+    assert held(filled("committed", "committed", "final"), after=2) == [(3, "final")]
+
+
+def test_over_its_bound_it_forgets_what_was_sent_and_says_up_to_where() -> None:
+    log = EventLog(100_000)
+    assert log.add(make(1, "spoken"), 0)  # 40 kB each
+    assert log.add(make(2, "spoken"), 1)
+    assert log.add(make(3, "spoken"), 2)
+    assert log.forgotten_seq == 1
+    assert held(log) == [(2, "spoken"), (3, "spoken")]
+
+
+def test_over_its_bound_it_loses_nothing_that_was_not_sent() -> None:
+    log = EventLog(100_000)
+    assert log.add(make(1, "spoken"), 0)
+    assert log.add(make(2, "spoken"), 0)
+    assert not log.add(make(3, "spoken"), 0)
+    assert held(log) == [(1, "spoken"), (2, "spoken"), (3, "spoken")]
+    assert log.forgotten_seq == 0
