@@ -110,11 +110,20 @@ def _portuguese(text: str) -> str:
     for pattern, spelling in _STRESSED:
         text = pattern.sub(spelling, text)
     # Foreign words are read apart, the rest as one sentence: a lone "à" or "o" would be spelled as a letter.
-    foreign = [word for word in _WORDS.findall(text) if _FOREIGN.search(word)]
-    around = _WORDS.sub(lambda word: _STAND_IN if _FOREIGN.search(word[0]) else word[0], text)
-    sounds = _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], around)).replace("W", _AU)
+    foreign = [word for word in _WORDS.findall(text) if _is_foreign(word)]
+    sounds = _portuguese_sounds(_WORDS.sub(lambda word: _STAND_IN if _is_foreign(word[0]) else word[0], text))
+    if len(_STAND_IN_SOUNDS.findall(sounds)) != len(foreign):
+        return _portuguese_sounds(text)
     read = iter([_english("a", word) for word in foreign])
-    return _STAND_IN_SOUNDS.sub(lambda stand_in: next(read, stand_in[0]), sounds)
+    return _STAND_IN_SOUNDS.sub(lambda _: next(read), sounds)
+
+
+def _portuguese_sounds(text: str) -> str:
+    return _LHE.sub(r"lj\1i", _european(ESPEAK_VOICES["p"], text)).replace("W", _AU)
+
+
+def _is_foreign(word: str) -> bool:
+    return len(word) > 1 and bool(_FOREIGN.search(word))
 
 
 def _european(voice: str, text: str) -> str:

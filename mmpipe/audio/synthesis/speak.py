@@ -40,7 +40,7 @@ _PIPER_VOICES: Mapping[str, tuple[str, ...]] = {"en": ("joe",)}
 
 # Characters a second at normal speed, pauses apart, of Kokoro's default voices. Other voices and engines differ by up
 # to a fifth: a voice that has spoken is known by what it took (:class:`_Pace`).
-_CHARS_PER_S = {"en": 18.5, "es": 17.0, "fr": 19.5, "it": 17.0, "pt": 17.0}
+_CHARS_PER_S = {"en": 18.5, "es": 17.0, "fr": 19.5, "it": 17.0, "ja": 25.0, "pt": 17.0, "zh": 18.5}
 _CHARS_PER_S_ELSEWHERE = 16.0
 _PRIOR_CHARS = 200.0  # how much speech the table's figure counts for, beside what was heard
 

@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,18 @@ def test_portuguese_words_are_not_taken_for_foreign_ones(kokoro):
     text = "Ontem à noite choveu e ninguém saiu do hotel em Belém; jovens, atriz, álbum, ônix, lápis, ser, mal, sãos"
     sounds = kokoro.phonemes(SpeechRequest(text, "pt"))
     assert not set(sounds) & set("ɹʌɑT"), sounds  # sounds of English alone
+
+
+def test_foreign_words_take_their_places_whatever_stands_around_them(kokoro):
+    around = ["a", "à", "e", "é", "não", "Olá,", "casa", "(sim)", "dar-lhe", "—", "às", "um"]
+    generator = random.Random(17)
+    for _ in range(100):
+        words = generator.choices([*around, "Washington", "York!", "Kate"], k=9)
+        sounds = kokoro.phonemes(SpeechRequest(" ".join(words), "pt"))
+        assert "uzuz" not in sounds
+        assert sounds.count("wˈɑʃɪŋtən") == words.count("Washington")
+        assert sounds.count("jˈɔɹk!") == words.count("York!")
+        assert sounds.count("kˈAt") == words.count("Kate")
 
 
 def test_a_voice_of_another_language_is_refused(kokoro):
