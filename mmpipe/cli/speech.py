@@ -46,7 +46,10 @@ def speak(
 
 
 @guarded
-def languages() -> None:
+def languages(
+    source: Annotated[str | None, typer.Option("--from", help="Only from this language.")] = None,
+    target: Annotated[str | None, typer.Option("--to", help="Only into this language.")] = None,
+) -> None:
     """Which languages can be translated into which, by what route, and how well; and which can be spoken."""
     from mmpipe.audio.synthesis import Speaker
     from mmpipe.translate import TextTranslator
@@ -54,6 +57,8 @@ def languages() -> None:
     table = Table("from", "to", "quality", "route", box=None, pad_edge=False, header_style="bold")
     with TextTranslator() as translator:
         for route in translator.languages():
+            if source not in (None, route.source) or target not in (None, route.target):
+                continue
             table.add_row(route.source, route.target, str(route.tier), " + ".join(route.steps))
     out.print(table)
     with Speaker() as speaker:

@@ -233,8 +233,9 @@ class SpeechTranslator:
         return speech
 
     def close(self) -> None:
-        self.translator.close()
         self._batchers.close()
+        self.translator.close()
+        self.speaker.close()
 
     def __enter__(self) -> SpeechTranslator:
         return self
