@@ -255,9 +255,10 @@ class _Pace:
 
     def heard(self, request: SpeechRequest, duration_s: float) -> None:
         with self._lock:
-            chars, seconds = self._heard.get((request.language, request.voice), (0.0, 0.0))
-            now = chars + width(request.text), seconds + duration_s * request.speed
-            self._heard[request.language, request.voice] = now
+            for voice in (request.voice, None):  # None: whichever voice the language is spoken with
+                chars, seconds = self._heard.get((request.language, voice), (0.0, 0.0))
+                now = chars + width(request.text), seconds + duration_s * request.speed
+                self._heard[request.language, voice] = now
 
     def chars_per_s(self, language: str, voice: str | None) -> float:
         prior = _CHARS_PER_S.get(language, _CHARS_PER_S_ELSEWHERE)

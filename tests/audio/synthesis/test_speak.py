@@ -189,6 +189,7 @@ def test_estimates_learn_the_pace_of_a_voice_and_include_pauses(speaker):
         speaker.speak(text, "pt", "rui", 1.5)
     assert speaker.estimate_s(text, "pt", "rui") == pytest.approx(spoken_s, rel=0.1)
     assert speaker.estimate_s(text, "pt", "rui", 2.0) == pytest.approx(spoken_s / 2, rel=0.1)
+    assert speaker.estimate_s(text, "pt") == speaker.estimate_s(text, "pt", "rui")
     assert speaker.estimate_s("😀", "pt", "rui") == 0.0
 
 
