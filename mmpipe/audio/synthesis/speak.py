@@ -199,10 +199,10 @@ class Speaker:
         owners = [engine for engine in self._all_engines(None) for known in engine.voices.values() if voice in known]
         if owners:
             speaks = [code for code, known in owners[0].voices.items() if voice in known]
-            hint = f"it speaks {', '.join(speaks)}"
+            hint = f"it speaks {', '.join(speaks)}."
         else:
             near = get_close_matches(str(voice), names, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else "there is no such voice"
+            hint = f"did you mean {' or '.join(near)}?" if near else "there is no such voice."
         return InputError(f"The voice {voice!r} does not speak {language!r}: {hint} Voices: {', '.join(names)}")
 
     # -- speech -------------------------------------------------------------------------------------------------
