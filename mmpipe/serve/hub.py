@@ -62,6 +62,7 @@ class Hub:
             self.unready = f"warm-up failed: {error}"
         else:
             self.unready = None
+        self.load.forget()  # what loading took says nothing about sessions
 
     @property
     def not_ready(self) -> str | None:

@@ -10,6 +10,8 @@ from mmpipe.serve.options import ServeOptions
 
 #: What is older says little about now.
 WINDOW_S = 15.0
+#: The recogniser has hardly a pause.
+FULL = 0.8
 
 
 class LoadMeter:
@@ -27,6 +29,11 @@ class LoadMeter:
         self._samples.append((now_s, self._recogniser()))
         while len(self._samples) > 2 and self._samples[0][0] < now_s - WINDOW_S:
             self._samples.popleft()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._samples.clear()
+        self._lags.clear()
 
     def note_lag(self, lag_s: float) -> None:
         """What a session reported."""
@@ -62,7 +69,8 @@ class LoadMeter:
 
     def refusal(self, options: ServeOptions) -> str | None:
         """Why no more sessions should be admitted; None: they may."""
-        if self.response_s > options.max_response_s:
+        # a machine that is not full may be slow with a single long window
+        if self.utilisation > FULL and self.response_s > options.max_response_s:
             return f"recognition takes {self.response_s:.1f} s to answer"
         if self.lag_s > options.max_lag_s:
             return f"sessions are {self.lag_s:.1f} s behind their speakers"

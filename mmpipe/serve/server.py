@@ -84,7 +84,8 @@ def run(
     with ExitStack() as stack:
         if models is None:
             models = stack.enter_context(PatientModels())
-        Server(Hub(models, options), host, port).run(sockets)
+        with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
+            Server(Hub(models, options), host, port).run(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -119,7 +119,7 @@ def test_a_client_hears_everything_through_a_network_that_breaks(rig: Any) -> No
             assert seqs == sorted(set(seqs))
             assert isinstance(events[-1], Ended)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_server_that_stops_tells_its_clients(rig: Any, settle: Callable[..., Any]) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_stops_tells_its_clients(rig: Any, settle: Callable[..., A
         assert isinstance(events[-1], Ended)
         assert "shutting down" in events[-1].reason
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_opus_travels_from_client_to_server(rig: Any, settle: Callable[..., Any]) -> None:
@@ -155,7 +155,7 @@ def test_opus_travels_from_client_to_server(rig: Any, settle: Callable[..., Any]
             (session,) = hub.sessions.values()
             assert session.received_s == pytest.approx(1.0, abs=0.05)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_file_is_sent_at_its_own_pace(rig: Any, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_file_is_sent_at_its_own_pace(rig: Any, tmp_path: Path) -> None:
             assert asyncio.get_running_loop().time() - began_s >= 0.5
             assert committed([event async for event in client]) == "w3"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_refusal_reaches_the_caller(rig: Any) -> None:
@@ -188,7 +188,7 @@ def test_a_refusal_reaches_the_caller(rig: Any) -> None:
             async with LiveClient(url, api_key="open-sesame") as client:
                 assert client.session in hub.sessions
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_server_that_is_not_there_is_said_at_once() -> None:
@@ -197,7 +197,7 @@ def test_a_server_that_is_not_there_is_said_at_once() -> None:
             async with LiveClient("ws://127.0.0.1:1"):
                 pass
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_network_that_stays_broken_is_an_error_after_all_attempts(rig: Any) -> None:
@@ -214,7 +214,7 @@ def test_a_network_that_stays_broken_is_an_error_after_all_attempts(rig: Any) ->
                 await client.send(np.zeros(100, np.float32))
             await client.close()
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_client_that_leaves_ends_its_session(rig: Any, settle: Callable[..., Any]) -> None:
@@ -225,7 +225,7 @@ def test_a_client_that_leaves_ends_its_session(rig: Any, settle: Callable[..., A
                 await client.send(rig.spell([1]))
             await settle(lambda: not hub.sessions)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_message_over_the_limit_is_refused_by_the_server_itself(rig: Any) -> None:
@@ -244,7 +244,7 @@ def test_a_message_over_the_limit_is_refused_by_the_server_itself(rig: Any) -> N
             assert caught.value.rcvd.code == 1009
             assert not hub.sessions
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_an_address_that_is_taken_is_said_before_models_are_loaded(rig: Any) -> None:
@@ -253,4 +253,4 @@ def test_an_address_that_is_taken_is_said_before_models_are_loaded(rig: Any) -> 
             with pytest.raises(InputError, match="Cannot listen"):
                 run(port=port(server))
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))

@@ -31,7 +31,7 @@ def test_a_recogniser_that_fails_once_is_not_noticed(rig: Any) -> None:
         assert rig.committed(messages) == rig.text(SAID)
         assert messages[-1]["reason"] == "finished"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
@@ -50,7 +50,7 @@ def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
         assert 'mmpipe_sessions_ended_total{cause="failed"} 1.0' in (await rig.get(app, "/metrics"))[1]
         return names
 
-    good, bad = asyncio.run(talk())
+    good, bad = asyncio.run(asyncio.wait_for(talk(), 60))
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [f"session {bad}" in text for text in warnings] == [True]
     assert not [text for text in warnings if good in text]
@@ -81,7 +81,7 @@ def test_a_recogniser_that_hangs_ends_its_sessions_and_the_server_says_it_is_not
         await again.start()
         assert rig.committed(await whole(rig, again)) == rig.text(SAID)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_translation_that_fails_once_is_not_noticed(rig: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_translation_that_fails_once_is_not_noticed(rig: Any) -> None:
         assert " ".join(m["text"] for m in messages if m["type"] == "translated") == rig.text(SAID).upper()
         assert not [m for m in messages if m["type"] == "warning"]
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_translation_that_always_fails_is_a_warning_and_captions_go_on(rig: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_translation_that_always_fails_is_a_warning_and_captions_go_on(rig: An
         assert "translation is down" in warnings[0]
         assert messages[-1]["reason"] == "finished"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_translation_that_hangs_skips_the_sentence_with_a_warning(rig: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_translation_that_hangs_skips_the_sentence_with_a_warning(rig: Any) ->
         assert [m["text"] for m in messages if m["type"] == "translated"] == ["W3 W4."]
         assert messages[-1]["reason"] == "finished"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_an_internal_error_ends_its_session_with_a_reason(
@@ -157,7 +157,7 @@ def test_an_internal_error_ends_its_session_with_a_reason(
         await wire.task
         assert not hub.sessions
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -184,7 +184,7 @@ def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_rea
         late = rig.wire(app)
         assert (await late.start())["code"] == "busy"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_server_that_stops_does_not_wait_for_ever(rig: Any) -> None:
@@ -201,4 +201,4 @@ def test_a_server_that_stops_does_not_wait_for_ever(rig: Any) -> None:
         assert "shutting down" in (await wire.rest())[-1]["reason"]
         assert [task for task in asyncio.all_tasks() if "session" in task.get_name()] == []
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))

@@ -37,7 +37,7 @@ def test_one_session_too_many_is_refused_until_one_has_gone(rig: Any, settle: Ca
             wire.vanish(1000)
             await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_full_machine_admits_nobody_and_serves_those_who_are_there(rig: Any) -> None:
@@ -61,7 +61,7 @@ def test_a_full_machine_admits_nobody_and_serves_those_who_are_there(rig: Any) -
             wire.vanish(1000)
             await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
@@ -75,6 +75,10 @@ def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
     assert meter.response_s == pytest.approx(0.2)
     assert meter.utilisation == pytest.approx(0.2)
     assert meter.refusal(options) is None
+    stats = stats.plus(batched_items=1, calls=1, wait_s=0.0, run_s=20.0, uptime_s=100)  # one that took long
+    meter.sample()
+    assert meter.response_s > 0.5
+    assert meter.refusal(ServeOptions(max_response_s=0.1)) is None
     for _ in range(30):
         meter.sample()
         rig.clock.time_s += 1
@@ -82,6 +86,8 @@ def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
     assert meter.response_s == pytest.approx(2.0)
     assert meter.utilisation == pytest.approx(1.0)
     assert "takes 2.0 s" in str(meter.refusal(options))
+    meter.forget()
+    assert meter.refusal(options) is None
 
 
 def test_silence_of_the_client_ends_its_connection_and_then_its_session(rig: Any) -> None:
@@ -110,7 +116,7 @@ def test_silence_of_the_client_ends_its_connection_and_then_its_session(rig: Any
         late = rig.wire(app)
         assert (await late.resume(started, 0))["code"] == "unknown_session"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_session_that_lasts_too_long_is_finished_in_good_order(rig: Any) -> None:
@@ -128,7 +134,7 @@ def test_a_session_that_lasts_too_long_is_finished_in_good_order(rig: Any) -> No
         assert "10 minutes" in messages[-1]["reason"]
         assert wire.closed_with == 1000
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_who_does_not_start_is_sent_away(rig: Any) -> None:
@@ -138,7 +144,7 @@ def test_who_does_not_start_is_sent_away(rig: Any) -> None:
         assert [m["code"] for m in await wire.rest()] == ["idle"]
         assert hub.connections == 0
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_connections_that_do_not_start_are_bounded(rig: Any, settle: Callable[..., Any]) -> None:
@@ -154,7 +160,7 @@ def test_connections_that_do_not_start_are_bounded(rig: Any, settle: Callable[..
             await wire.task
         assert hub.connections == 0
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_too_many_messages_end_the_session(rig: Any) -> None:
@@ -169,7 +175,7 @@ def test_too_many_messages_end_the_session(rig: Any) -> None:
         assert wire.closed_with == 4429
         assert not hub.sessions
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_what_was_not_sent_while_away_may_be_sent_at_once(rig: Any) -> None:
@@ -195,7 +201,7 @@ def test_sound_faster_than_speech_is_refused(rig: Any) -> None:
         assert messages[-1]["code"] == "too_fast"
         assert "its own pace" in messages[-1]["text"]
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_burst_of_connections_leaves_nothing_behind(rig: Any, settle: Callable[..., Any]) -> None:
@@ -232,7 +238,7 @@ def test_a_burst_of_connections_leaves_nothing_behind(rig: Any, settle: Callable
         wire.vanish(1000)
         await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_a_session_from_start_to_end(rig: Any) -> None:
         assert [m["next_packet"] for m in messages if isinstance(m, dict) and m["type"] == "ack"][-1] == 60
         _check_sound(messages)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def _check_sound(messages: list[Any]) -> None:
@@ -69,7 +69,7 @@ def test_what_is_not_wanted_is_not_sent(rig: Any) -> None:
         kinds = {m["type"] for m in await wire.rest()}
         assert kinds == {"committed", "translated", "ended", "ack"}
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_wrong_start_gets_one_clear_error(rig: Any, message: Any, says: str) -
         assert wire.closed_with == 4400
         assert not hub.sessions
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_wrong_message_ends_its_session_and_no_other(rig: Any, message: Any, c
         good.say({"type": "finish", "packets": len(sound)})
         assert rig.committed(await good.rest()) == rig.text(SAID)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_keys_are_asked_for_and_never_logged(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,7 +160,7 @@ def test_keys_are_asked_for_and_never_logged(rig: Any, caplog: pytest.LogCapture
         assert (await attempt({"Authorization": "Bearer another"}))["type"] == "started"
         assert (await attempt({"Authorization": "Bearer other"}))["code"] == "unauthorised"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
     assert "sesam" not in caplog.text
 
 
@@ -187,7 +187,7 @@ def test_pages_of_strangers_may_not_connect(rig: Any, origin: str | None, welcom
             assert wire.closed_with == 4403
         await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_ping_is_answered(rig: Any) -> None:
@@ -200,7 +200,7 @@ def test_a_ping_is_answered(rig: Any) -> None:
         wire.vanish(1000)
         await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_health_readiness_and_metrics(rig: Any) -> None:
@@ -234,7 +234,7 @@ def test_health_readiness_and_metrics(rig: Any) -> None:
         assert figures['mmpipe_connections_closed_total{code="busy"}'] == "1.0"
         assert (await rig.get(app, "/ready"))[0] == 503  # it is over
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_failing_warm_up_is_told(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,7 +246,7 @@ def test_a_failing_warm_up_is_told(rig: Any, caplog: pytest.LogCaptureFixture) -
         assert status == 503
         assert "out of order" in text
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
     assert "does not become ready" in caplog.text
 
 
@@ -261,7 +261,7 @@ def test_transcripts_outlast_the_session(rig: Any, tmp_path: Path) -> None:
         await wire.rest()
         return str(started["session"])
 
-    session = asyncio.run(talk())
+    session = asyncio.run(asyncio.wait_for(talk(), 60))
     lines = [json.loads(line) for line in (tmp_path / f"{session}.jsonl").read_text().splitlines()]
     assert rig.committed(lines) == rig.text(SAID)
     assert {line["type"] for line in lines} == {"committed", "translated"}
@@ -282,4 +282,4 @@ def test_sound_at_other_rates_is_resampled(rig: Any) -> None:
         wire.say({"type": "finish", "packets": n + 1})
         assert rig.committed(await wire.rest()) == rig.text(SAID)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))

@@ -47,7 +47,7 @@ def test_a_client_that_vanishes_in_a_word_resumes_with_nothing_lost_or_repeated(
         assert " ".join(final) == rig.text(SAID).upper()
         assert len(seqs(heard)) == len(set(seqs(heard)))
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_events_that_were_lost_on_the_way_are_sent_again(rig: Any, settle: Any) -> None:
@@ -71,7 +71,7 @@ def test_events_that_were_lost_on_the_way_are_sent_again(rig: Any, settle: Any) 
         chunks = [m for m in messages if isinstance(m, bytes)]
         assert sum(len(chunk) - 8 for chunk in chunks) == 2 * sum(m["samples"] for m in spoken)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_packets_late_duplicated_and_out_of_order_make_no_difference(rig: Any) -> None:
@@ -90,7 +90,7 @@ def test_packets_late_duplicated_and_out_of_order_make_no_difference(rig: Any) -
         assert 'mmpipe_packets_total{fate="repeated"} 38.0' in figures
         assert 'mmpipe_packets_total{fate="lost"} 0.0' in figures
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_lost_packets_are_silence_and_times_stay_true(rig: Any) -> None:
@@ -109,7 +109,7 @@ def test_lost_packets_are_silence_and_times_stay_true(rig: Any) -> None:
         assert words[10]["start_s"] == pytest.approx(11 * 0.5, abs=0.01)
         assert 'mmpipe_packets_total{fate="lost"} 5.0' in (await rig.get(app, "/metrics"))[1]
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_the_new_connection_takes_over_from_one_that_is_dead_without_knowing(rig: Any) -> None:
@@ -126,7 +126,7 @@ def test_the_new_connection_takes_over_from_one_that_is_dead_without_knowing(rig
         new.vanish(1000)
         await new.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_session_is_given_to_nobody_else(rig: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_session_is_given_to_nobody_else(rig: Any) -> None:
         wire.vanish(1000)
         await wire.task
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any) -> None:
@@ -159,7 +159,7 @@ def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any
         late = rig.wire(app)
         assert (await late.resume(started, 0))["code"] == "gone"
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, settle: Callable[..., Any]) -> None:
@@ -189,7 +189,7 @@ def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, se
         other.say({"type": "finish", "packets": len(sound)})
         assert rig.committed(await other.rest()) == rig.text(SAID)
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_events_that_nobody_fetches_end_the_session_before_memory_does(rig: Any, settle: Callable[..., Any]) -> None:
@@ -206,4 +206,4 @@ def test_events_that_nobody_fetches_end_the_session_before_memory_does(rig: Any,
         await back.resume(started, 0)
         assert "not fetched" in (await back.until("ended"))[-1]["reason"]
 
-    asyncio.run(talk())
+    asyncio.run(asyncio.wait_for(talk(), 60))
