@@ -50,7 +50,7 @@ def set_up_logging(verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = RichHandler(console=err, show_time=False, show_path=verbose > 1, markup=False)
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "faster_whisper"):
+    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "faster_whisper", "websockets", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 

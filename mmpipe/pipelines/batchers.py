@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from mmpipe.batching import Batcher, BatchSettings, Priority
+from mmpipe.batching import Batcher, BatcherStats, BatchSettings, Priority
 from mmpipe.stage import Stage
 
 In = TypeVar("In")
@@ -22,21 +22,26 @@ class Batchers:
 
     def __init__(self, priority: Priority = Priority.BULK) -> None:
         self._priority = priority
-        self._of: dict[int, Batcher[Any, Any]] = {}
+        self._of: dict[int, tuple[Stage[Any, Any], Batcher[Any, Any]]] = {}
         self._lock = Lock()
 
     def of(self, stage: Stage[In, Out]) -> Batcher[In, Out]:
         with self._lock:
             if id(stage) not in self._of:
                 settings = BatchSettings(max_items=stage.max_items, max_cost=stage.max_cost)
-                self._of[id(stage)] = Batcher(stage, settings)
-            return self._of[id(stage)]
+                self._of[id(stage)] = stage, Batcher(stage, settings)  # holding the stage keeps its id its own
+            return self._of[id(stage)][1]
 
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
         return self.of(stage).run(items, priority=self._priority)
 
+    def stats(self) -> dict[str, BatcherStats]:
+        """What each engine's batcher has done, by the name of the engine."""
+        with self._lock:
+            return {stage.name: batcher.stats for stage, batcher in self._of.values()}
+
     def close(self) -> None:
         with self._lock:
-            batchers, self._of = list(self._of.values()), {}
+            batchers, self._of = [batcher for _, batcher in self._of.values()], {}
         for batcher in batchers:
             batcher.close(drain=False)

@@ -205,4 +205,4 @@ class Hub:
         return self.models.batchers.of(self.models.recogniser).stats
 
     def _stages(self) -> Mapping[str, BatcherStats]:
-        return {self.models.recogniser.name: self._recogniser_stats()}
+        return self.models.batchers.stats()

@@ -67,7 +67,7 @@ class ServedSession:
         self._finished = False
         self._cause: tuple[str, str] | None = None  # why the server ends it: for the metrics, for the client
         self._stats: Stats | None = None
-        self._live = LiveSession(models, start.live_options(), clock)
+        self._live = LiveSession(models, start.live_options(), clock, name=f"session {self.id}")
         self._collector = asyncio.create_task(self._collect(), name=f"session {self.id}")
 
     # --- sound in ---

@@ -1,8 +1,8 @@
 """What a live session says while it goes on.
 
-Times are seconds since the session began. Two clocks matter: ``start_s``, ``end_s`` and ``heard_until_s`` count the sound
-that was sent, ``emitted_s`` is when the event left the session. ``heard_until_s`` is the end of the sound that the event
-rests on: a machine without any delay would have emitted it then.
+Times are seconds since the session began. Two clocks matter: ``start_s``, ``end_s`` and ``heard_until_s`` count the
+sound that was sent, ``emitted_s`` is when the event left the session. ``heard_until_s`` is the end of the sound that
+the event rests on: a machine without any delay would have emitted it then.
 """
 
 from __future__ import annotations

@@ -99,8 +99,15 @@ class LiveSession:
     translation or speech: captions matter most.
     """
 
-    def __init__(self, models: LiveModels, options: LiveOptions | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        models: LiveModels,
+        options: LiveOptions | None = None,
+        clock: Clock | None = None,
+        name: str = "live session",
+    ) -> None:
         self.options = options or LiveOptions()
+        self.name = name  # in the log
         self._models = models
         self._clock = clock or MonotonicClock()
         self._began_s = self._clock.now_s()
@@ -146,7 +153,9 @@ class LiveSession:
 
     async def close(self, reason: str = "closed") -> None:
         """End the session now. What was committed is kept; what was not is dropped."""
-        if self._runner is not None and not self._runner.done():
+        self._start()
+        assert self._runner is not None
+        if not self._runner.done():
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
             self._emit(Ended, reason=reason)
@@ -169,8 +178,11 @@ class LiveSession:
         try:
             await asyncio.gather(*lanes)
         except MmpipeError as error:
-            logger.exception("session ended by a failing stage")
+            logger.exception("%s ended by a failing stage", self.name)
             reason = str(error)
+        except Exception:
+            logger.exception("%s ended by an internal error", self.name)
+            reason = "internal error"
         finally:
             for lane in lanes:
                 lane.cancel()
@@ -280,7 +292,7 @@ class LiveSession:
             return
         except MmpipeError as error:
             if final:
-                logger.exception("a sentence could not be translated")
+                logger.exception("%s: a sentence could not be translated", self.name)
                 self._warn(f"A sentence could not be translated: {error}")
             return
         if not final and sentence.text != self._drafted:
@@ -304,7 +316,7 @@ class LiveSession:
         while (item := await self._to_speak.get()) is not None:
             while self._to_speak.qsize() > self.options.max_to_speak:
                 dropped, self._dropped_speech = item, self._dropped_speech + 1
-                logger.info("not spoken, the voice is behind: %r", dropped[1])
+                logger.info("%s: not spoken, the voice is behind: %r", self.name, dropped[1])
                 following = self._to_speak.get_nowait()
                 if following is None:
                     self._to_speak.put_nowait(None)
@@ -319,7 +331,7 @@ class LiveSession:
             while (audio := await self._models.in_thread(next, pieces, None)) is not None:
                 self._emit(Spoken, start_s=sentence.start_s, end_s=sentence.end_s, text=text, audio=audio)
         except MmpipeError as error:
-            logger.exception("a sentence could not be spoken")
+            logger.exception("%s: a sentence could not be spoken", self.name)
             self._warn(f"A sentence could not be spoken: {error}")
 
     # --- small things ---

@@ -44,7 +44,7 @@ async def pcm(file: BinaryIO, rate_hz: int = SPEECH_RATE_HZ) -> AsyncIterator[Au
     for_one_block = round(BLOCK_S * rate_hz) * 2
     while raw := await asyncio.to_thread(file.read, for_one_block):
         came = True
-        samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
         yield media.resample(Audio(samples, rate_hz), SPEECH_RATE_HZ)
     if not came:
         raise MediaError("No sound comes in on standard input. It wants 16-bit little-endian mono samples.")

@@ -1,0 +1,34 @@
+"""``mmpipe serve``: live sessions for programs and browsers, over a WebSocket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmpipe.cli.console import err, guarded
+
+
+@guarded
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8765,
+    max_sessions: Annotated[int, typer.Option(help="Sessions at the same time.", min=1)] = 16,
+    origin: Annotated[list[str] | None, typer.Option(help="Web page that may connect; may be given again.")] = None,
+    api_keys: Annotated[Path | None, typer.Option(help="File with a key on each line; also MMPIPE_API_KEYS.")] = None,
+    glossary: Annotated[Path | None, typer.Option(help="Terms and how to translate them (TSV).")] = None,
+    model: Annotated[
+        str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
+    ] = "whisper-base",
+) -> None:
+    """Serve live sessions over a WebSocket (docs/protocol.md), with /health, /ready and /metrics."""
+    from mmpipe.serve import ServeOptions, read_api_keys, run
+    from mmpipe.serve.patience import PatientModels
+    from mmpipe.translate import Glossary
+
+    options = ServeOptions(
+        max_sessions=max_sessions, allowed_origins=tuple(origin or ()), api_keys=read_api_keys(api_keys)
+    )
+    err.print(f"Warming up; then listening on ws://{host}:{port}/v1/live", markup=False)
+    run(host, port, options, PatientModels(model, glossary=Glossary.load(glossary) if glossary else None))
