@@ -153,10 +153,12 @@ class Endpointer:
 
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
-    """Sound that holds speech. ``start_s`` is its place in the recording."""
+    """Sound that holds speech, with a little silence around it. Times are places in the recording."""
 
     start_s: float
     audio: Audio
+    speech_start_s: float  # within it, where speech was found
+    speech_end_s: float
 
     @property
     def end_s(self) -> float:
@@ -238,5 +240,6 @@ class _Chunker:
         start = max(self._group.start * FRAME - self._pad, self._given_to, self._held_from)
         end = self._group.end * FRAME + self._pad
         samples = self._held[start - self._held_from : end - self._held_from].copy()
+        speech_s = self._group.start * FRAME_S, self._group.end * FRAME_S
         self._group, self._given_to = None, start + len(samples)
-        return SpeechChunk(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ))
+        return SpeechChunk(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ), *speech_s)

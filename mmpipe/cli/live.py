@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-import numpy as np
 import typer
 from rich.live import Live
 from rich.table import Table
@@ -106,6 +105,8 @@ def _playing(speaker: Any) -> bool:
 
 async def _feed(session: Any, sound: AsyncIterator[Any], deaf: Callable[[], bool]) -> None:
     """Push ``sound`` into the session; silence in its place while ``deaf``, so that time goes on."""
+    import numpy as np
+
     try:
         async for block in sound:
             session.push(np.zeros_like(block.samples) if deaf() else block.samples)

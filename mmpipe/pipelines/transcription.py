@@ -21,6 +21,8 @@ AHEAD = 16
 #: The language of a recording is settled by the first window that is this sure of it, or by this many windows.
 SURE = 0.7
 MAX_UNSURE = 3
+#: Voice activity is told in steps of 32 ms, and is sure of itself a little after a soft sound has begun.
+_EDGE_S = 0.1
 
 
 class Transcriber:
@@ -86,7 +88,7 @@ class Transcriber:
 
         def finished() -> Segment:
             chunk, future = pending.popleft()
-            return future.result().shifted(chunk.start_s + start_s)
+            return _within_speech(future.result().shifted(chunk.start_s), chunk).shifted(start_s)
 
         try:
             for chunk in chunks:
@@ -126,6 +128,17 @@ class Transcriber:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _within_speech(segment: Segment, chunk: SpeechChunk) -> Segment:
+    """``segment`` without the silence that was left around the speech: cross-attention gives it to the nearest word."""
+    first_s, last_s = chunk.speech_start_s - _EDGE_S, chunk.speech_end_s + _EDGE_S
+
+    def clipped(time_s: float) -> float:
+        return min(max(time_s, first_s), last_s)
+
+    words = tuple(replace(w, start_s=clipped(w.start_s), end_s=clipped(w.end_s)) for w in segment.words)
+    return replace(segment, start_s=clipped(segment.start_s), end_s=clipped(segment.end_s), words=words)
 
 
 def _settled(segments: list[Segment]) -> str | None:

@@ -102,8 +102,8 @@ def test_a_later_start_gives_the_rest_with_the_same_times(talk: Path) -> None:
         rest = list(transcribe.stream(talk, start_s=whole[1].end_s + 1.0))
     assert len(rest) == 3
     for late, early in zip(rest, whole[2:], strict=True):
-        assert late.start_s == pytest.approx(early.start_s, abs=0.1)
-        assert late.end_s == pytest.approx(early.end_s, abs=0.1)
+        assert late.start_s == pytest.approx(early.start_s, abs=0.3)
+        assert late.end_s == pytest.approx(early.end_s, abs=0.3)
 
 
 def test_windows_of_several_recordings_share_batches(talk: Path) -> None:
