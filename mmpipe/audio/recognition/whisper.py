@@ -13,7 +13,9 @@ import logging
 import os
 import zlib
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,9 @@ class WhisperOptions:
     device: str = "auto"  # "cpu", "cuda" or "auto"
     compute_type: str = "auto"  # "int8", "float16", "float32", ...; auto: int8 on a CPU, float16 on a GPU
     threads: int = 0  # 0: as many as there are cores, four at most
+    #: Parts of a batch that are computed at the same time, on a CPU. The matrices are small: two threads with a half
+    #: each take 0.6 of the time that both take together over the whole (two cores, whisper-base).
+    workers: int = 2
     short_context: bool = True  # False: always encode 30 s
     min_context_s: float = 10.0  # the error rate is that of 30 s; at 8 s it begins to rise, below 5 s the decoder loops
     tail_s: float = 2.0  # silence after the speech, which tells the decoder that it has ended
@@ -72,12 +77,16 @@ class Whisper(Recogniser):
         compute_type = self.options.compute_type
         if compute_type == "auto":
             compute_type = "float16" if device == "cuda" else "int8"
+        threads = self.options.threads or min(4, os.cpu_count() or 1)
+        self._workers = max(1, min(self.options.workers, threads)) if device == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="mmpipe-whisper")
         try:
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=device,
                 compute_type=compute_type,
-                intra_threads=self.options.threads or min(4, os.cpu_count() or 1),
+                intra_threads=max(1, threads // self._workers),
+                inter_threads=self._workers,
             )
         except (ValueError, RuntimeError) as error:
             raise InputError(
@@ -150,7 +159,19 @@ class Whisper(Recogniser):
                 f"{', '.join(sorted(self.languages))}."
             )
 
+    def close(self) -> None:
+        self._pool.shutdown()
+
     def _decode(self, items: Sequence[SpeechWindow], *, full_context: bool, beam_size: int) -> list[_Hypothesis]:
+        """What is said in each of ``items``; every worker takes an equal part of them."""
+        parts = [items[n :: self._workers] for n in range(min(self._workers, len(items)))]
+        decode = partial(self._decode_part, full_context=full_context, beam_size=beam_size)
+        found: list[_Hypothesis | None] = [None] * len(items)
+        for n, hypotheses in enumerate(self._pool.map(decode, parts)):
+            found[n :: len(parts)] = hypotheses
+        return [hypothesis for hypothesis in found if hypothesis is not None]
+
+    def _decode_part(self, items: Sequence[SpeechWindow], *, full_context: bool, beam_size: int) -> list[_Hypothesis]:
         import ctranslate2
 
         options = items[0].options
