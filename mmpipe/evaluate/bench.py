@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmpipe.audio.media import concatenate, load, resample
+from mmpipe.audio.media import load
 from mmpipe.audio.recognition.whisper import Whisper, WhisperOptions
 from mmpipe.errors import LanguageError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import chrf, word_error_rate
 from mmpipe.pipelines.speech_translation import SpeechTranslator, Via
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.types import SPEECH_RATE_HZ, RecognitionOptions
+from mmpipe.types import RecognitionOptions
 from mmpipe.weights import fetch
 
 Row = dict[str, Any]
@@ -106,9 +108,11 @@ def round_trip(
     with SpeechTranslator(to, source=clips[0].language, recogniser=weights, voice=voice) as translate:
         for clip in clips:
             result = translate(clip.path)
-            pieces = [segment.speech for segment in result.segments if segment.speech]
-            speech = resample(concatenate(pieces, pieces[0].rate_hz), SPEECH_RATE_HZ)
-            segments, _ = listener.transcribe(speech.samples, language=to)
+            with TemporaryDirectory() as folder:  # what the listener hears is what a user would
+                path = Path(folder) / "speech.wav"
+                result.save_speech(path)
+                found, _ = listener.transcribe(str(path), language=to)
+                segments = list(found)
             texts.append(result.text)
             heard.append("".join(segment.text for segment in segments))
     for text, what in zip(texts, heard, strict=True):

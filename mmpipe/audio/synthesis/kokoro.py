@@ -36,8 +36,9 @@ _PAD = 0
 
 #: language -> the first letters of its voices' names, the default accent first
 _ACCENTS = {"en": "ab", "es": "e", "fr": "f", "hi": "h", "it": "i", "ja": "j", "pt": "p", "zh": "z"}
+# In Portuguese the one that Whisper understands best (docs/synthesis.md), elsewhere the model's authors' own choice.
 _DEFAULT_VOICES = frozenset(
-    {"af_heart", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha", "pf_dora", "zf_xiaobei"}
+    {"af_heart", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha", "pm_santa", "zf_xiaobei"}
 )
 # Where a text that is too long is cut best: after a mark, else after a space.
 _CUTS = (re.compile(r"[.!?…;:,—]+[”)]? "), re.compile(" "))

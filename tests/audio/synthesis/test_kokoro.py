@@ -22,7 +22,7 @@ def test_every_language_has_its_voices_the_default_first(kokoro):
         "hi": "hf_alpha",
         "it": "if_sara",
         "ja": "jf_alpha",
-        "pt": "pf_dora",
+        "pt": "pm_santa",
         "zh": "zf_xiaobei",
     }
     assert sum(map(len, kokoro.voices.values())) == 54
@@ -109,7 +109,7 @@ def test_foreign_words_take_their_places_whatever_stands_around_them(kokoro):
 
 
 def test_a_voice_of_another_language_is_refused(kokoro):
-    with pytest.raises(InputError, match="pf_dora"):
+    with pytest.raises(InputError, match="pm_santa"):
         kokoro.run([SpeechRequest("Bom dia", "pt", "af_heart")])
     with pytest.raises(InputError, match="en"):
         kokoro.run([SpeechRequest("Guten Tag", "de")])
