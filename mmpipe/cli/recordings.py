@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,6 +17,10 @@ from mmpipe.cli.console import INTERRUPTED, err, fail, guarded, out
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.subtitles import clock
 from mmpipe.types import RecognitionOptions, Segment, TranslatedSegment
+
+if TYPE_CHECKING:
+    from mmpipe.pipelines.jobs import Report
+    from mmpipe.stage import Translator
 
 #: Recordings that are worked on at the same time. Their windows share batches, so more gain nothing.
 AT_ONCE = 4
@@ -191,6 +195,10 @@ def translate(
     glossary: Annotated[OutFile, _file_option("Terms and how to translate them (TSV).", "--glossary")] = None,
     via: Annotated[Literal["auto", "text", "speech"], typer.Option(help="Into English: how.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    translator: Annotated[
+        list[str] | None,
+        typer.Option(help="Prefer this engine: module:Class of your own, hf:OWNER/NAME or a folder (CTranslate2)."),
+    ] = None,
     prompt: Prompt = None,
     hotword: Hotwords = None,
     model: Model = "whisper-base",
@@ -203,26 +211,27 @@ def translate(
     if text is not None or not files or files == [Path("-")]:
         if text is not None and files:
             raise InputError("Give either recordings or --text, not both.")
-        _translate_text(text, _language(source), to, glossary, speak, voice, speed)
+        _translate_text(text, _language(source), to, glossary, speak, voice, speed, _engines(translator))
         return
-    from mmpipe.pipelines.jobs import Outputs, Report, translate_recording
+    from mmpipe.pipelines.jobs import Outputs, translate_recording
     from mmpipe.pipelines.speech_translation import SpeechTranslator
     from mmpipe.translate import Glossary
 
     several = len(files) > 1
     given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
     options = RecognitionOptions(initial_prompt=prompt, hotwords=tuple(hotword or ()))
-    translator = SpeechTranslator(
+    pipeline = SpeechTranslator(
         to,
         source=_language(source),
         recogniser=model,
+        translators=_engines(translator),
         glossary=Glossary.load(glossary) if glossary else None,
         voice=voice,
         speed=speed,
         via=via,
         options=options,
     )
-    with translator:
+    with pipeline:
 
         def job(path: Path, report: Callable[[float], None]) -> Report:
             def show(item: TranslatedSegment) -> None:
@@ -237,7 +246,7 @@ def translate(
                 bilingual=bilingual,
                 dub=dub,
             )
-            return translate_recording(translator, path, outputs, resume=resume, on_item=show)
+            return translate_recording(pipeline, path, outputs, resume=resume, on_item=show)
 
         try:
             reports = _work(files, job)
@@ -248,7 +257,27 @@ def translate(
         _print_report(report)
 
 
-def _print_report(report) -> None:  # type: ignore[no-untyped-def]
+def _engines(names: list[str] | None) -> list[Translator] | None:
+    """The engines of these names before those that are installed; None: only those."""
+    if not names:
+        return None
+    from mmpipe.extras import load_engine
+    from mmpipe.stage import Translator
+    from mmpipe.translate.ct2 import CTranslate2Translator
+    from mmpipe.translate.engines import installed_engines
+
+    def load(name: str) -> Translator:
+        own: Translator
+        if ":" in name and not name.startswith("hf:"):
+            own = load_engine(name, Translator)
+        else:
+            own = CTranslate2Translator(name)
+        return own
+
+    return [*map(load, names), *installed_engines()]
+
+
+def _print_report(report: Report) -> None:
     import resource
 
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -275,10 +304,12 @@ def _translate_text(
     speak: Path | None,
     voice: str | None,
     speed: float,
+    engines: list[Translator] | None,
 ) -> None:
     from mmpipe.translate import Glossary, TextTranslator
 
-    with TextTranslator(glossary=Glossary.load(glossary) if glossary else None) as translator, _track(speak) as track:
+    terms = Glossary.load(glossary) if glossary else None
+    with TextTranslator(engines, glossary=terms) as translator, _track(speak) as track:
         for translation in translator.stream(_checked(_lines(text), source), source, to):
             out.print(translation.text, markup=False, end="")
             track(translation.text, to, voice, speed)
