@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from mmpipe.audio.recognition.whisper import Whisper
 from mmpipe.audio.vad import SileroVad
 from mmpipe.evaluate.clips import Clip, load_clips
+
+# A runner started in the background of a shell inherits Ctrl-C as ignored, and so would every process that tests start
+# and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 
