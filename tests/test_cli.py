@@ -98,6 +98,8 @@ def test_a_text_is_spoken(tmp_path: Path) -> None:
     found = run("speak", "Bom dia.", "--language", "pt", "--voice", "pm_alex", "-o", tmp_path / "out.wav")
     assert found.exit_code == 0, found.stderr
     assert media.load(tmp_path / "out.wav").duration_s > 0.4
+    refused("speak", "🙂 …", "-o", tmp_path / "nothing.wav", because="nothing in this text")
+    assert not (tmp_path / "nothing.wav").exists()
     voices = run("speak", "--language", "pt", "--list").stdout.split()
     assert {"pf_dora", "pm_alex", "pm_santa"} <= set(voices)
 

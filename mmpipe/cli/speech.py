@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -37,9 +38,13 @@ def speak(
         if not words.strip():
             raise InputError("There is nothing to say: give a text, or pipe one in.")
         speaker.check(language, voice)
+        pieces = speaker.stream(words, language, voice, speed)
+        first = next(pieces, None)  # what cannot be spoken leaves no file behind
+        if first is None:
+            raise InputError("There is nothing in this text that could be said.")
         written_s = 0.0
-        with AudioWriter(output, 24_000) as writer:
-            for piece in speaker.stream(words, language, voice, speed):
+        with AudioWriter(output, first.rate_hz) as writer:
+            for piece in chain([first], pieces):
                 writer.write(piece)
                 written_s += piece.duration_s
     err.print(f"{output}: {written_s:.1f} s", markup=False)
