@@ -128,6 +128,7 @@ class LiveSession:
         self._last_stats_s = 0.0
         self._drafted = ""
         self._shown = False  # whether a partial caption is on the screen
+        self._background: set[asyncio.Task[None]] = set()
         self._runner: asyncio.Task[None] | None = None
 
     # --- what the caller does ---
@@ -345,7 +346,8 @@ class LiveSession:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._working(work))
-        self._background = task  # the loop itself keeps only weak references
+        self._background.add(task)  # the loop itself keeps only weak references
+        task.add_done_callback(self._background.discard)
 
     def _emit(self, kind: type[Event], **values: object) -> None:
         self._seq += 1
