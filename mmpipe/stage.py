@@ -11,7 +11,17 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import inf
 from typing import ClassVar, Generic, TypeVar
 
-from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier
+from mmpipe.types import (
+    Audio,
+    Image,
+    ImageFeatures,
+    Segment,
+    Sentence,
+    SpeechRequest,
+    SpeechWindow,
+    TextLine,
+    Tier,
+)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -98,3 +108,20 @@ class Synthesiser(Stage[SpeechRequest, Audio]):
     def stream(self, item: SpeechRequest) -> Iterator[Audio]:
         """The audio of one item in pieces as they become ready. Engines that cannot stream give one piece."""
         yield from self.run([item])
+
+
+class ImageEncoder(Stage[Image, ImageFeatures]):
+    """Pictures to features. Cost: pictures, since each is brought to one size first."""
+
+    #: what the logits stand for, in order; empty where the encoder does not classify
+    labels: Sequence[str] = ()
+
+
+class TextReader(Stage[Image, tuple[TextLine, ...]]):
+    """The text in pictures, line by line in reading order. Cost: megapixels."""
+
+    #: ISO 639-1 codes of what can be read
+    languages: frozenset[str] = frozenset()
+
+    def cost(self, item: Image) -> float:
+        return item.width_px * item.height_px / 1e6

@@ -56,6 +56,47 @@ class Audio:
         return Audio(self.samples[start:end], self.rate_hz)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A picture, upright. ``pixels``: uint8, shape (height, width, 3), sRGB."""
+
+    pixels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype.name != "uint8":
+            raise ValueError(f"Image wants uint8 of shape (h, w, 3), not {self.pixels.dtype} {self.pixels.shape}")
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """What an image encoder makes of a picture.
+
+    ``pooled``: float32 (c,). ``spatial``: float32 (c, h, w), the features before pooling. ``logits``: float32 (n,), a
+    score for each of the encoder's labels; shape (0,) where it has none.
+    """
+
+    pooled: NDArray[np.float32]
+    spatial: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line of text found in a picture. ``corners``: (x, y) in pixels, clockwise from the line's own top left."""
+
+    text: str
+    corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
+    confidence: float  # 0..1
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One recognised word. ``text`` keeps the punctuation that belongs to it, without surrounding spaces."""
