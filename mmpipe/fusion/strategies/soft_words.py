@@ -1,0 +1,90 @@
+"""Soft words: a classifier's probabilities, as words of the language model.
+
+Each class has ``slots`` embeddings, at the start those of the words of its kind and name ("dog", "bea", "gle"). A
+picture becomes their mean weighted by the class probabilities: twice, once sharp (what it is, in all likelihood) and
+once soft (what else it may be); with them go learned tokens that carry how sure the classifier is. A language model of
+135 million parameters reads this at once, where it needs millions of pictures to learn to read pooled features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mmpipe.errors import InputError
+from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy
+
+if TYPE_CHECKING:
+    from mmpipe.fusion.language_model import LanguageModel
+
+#: How sure the classifier is, in numbers: the first and second probability, their gap in log, the entropy.
+_SURENESS = 4
+
+
+class SoftWords(Strategy):
+    """``temperatures``: inverse; each gives one row of ``slots`` words. ``learned``: tokens besides."""
+
+    name = "soft_words"
+
+    def __init__(
+        self, shapes: Shapes, *, slots: int = 5, temperatures: Sequence[float] = (5.0, 1.3), learned: int = 2
+    ) -> None:
+        super().__init__(shapes)
+        if not shapes.labels:
+            raise InputError("soft_words wants an encoder that classifies; this one has no labels. Use prefix.")
+        self.slots, self.temperatures, self.learned = slots, tuple(temperatures), learned
+        self.n_tokens = slots * len(self.temperatures) + learned
+        self.table = nn.Parameter(torch.randn(shapes.labels, slots, shapes.width))
+        self.tokens = nn.Parameter(0.1 * torch.randn(learned, shapes.width))
+        self.sureness = nn.Linear(_SURENESS, learned * shapes.width)
+        nn.init.zeros_(self.sureness.bias)
+        nn.init.normal_(self.sureness.weight, std=0.02)
+        self.register_buffer("norm", torch.tensor(1.0))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"slots": self.slots, "temperatures": list(self.temperatures), "learned": self.learned}
+
+    def start_from(self, language_model: LanguageModel, subjects: Sequence[Any]) -> None:
+        """``subjects``: with ``name`` and ``kinds``, one for each label."""
+        with torch.no_grad():
+            for row, subject in zip(self.table, subjects, strict=True):
+                kind = language_model.encode(" " + (subject.kinds[0] if subject.kinds else subject.name))
+                row[0] = language_model.embed(kind).float().mean(0)
+                words = language_model.embed(language_model.encode(" " + subject.name)).float()
+                for slot, chunk in enumerate(_chunks(len(words), self.slots - 1), start=1):
+                    row[slot] = words[chunk].mean(0)
+            norm = language_model.model.get_input_embeddings().weight.float().norm(dim=1).mean()
+            self.norm.copy_(norm)
+            self.tokens.mul_(norm / self.tokens.norm(dim=1, keepdim=True))
+            self.sureness.weight.mul_(norm)
+
+    def forward(self, features: FeatureBatch) -> Tensor:
+        """(n, n_tokens, width), float32."""
+        with torch.autocast(features.logits.device.type, enabled=False):
+            logits = features.logits.float()
+            words = torch.cat([self._words(logits, scale) for scale in self.temperatures], 1)
+            sure = self.sureness(_sureness(logits)).view(len(logits), self.learned, -1)
+            return torch.cat([words, self.tokens + sure], 1)
+
+    def _words(self, logits: Tensor, scale: float) -> Tensor:
+        mixed = torch.einsum("nk,ksw->nsw", (scale * logits).softmax(-1), self.table)
+        return self.norm * nn.functional.normalize(mixed, dim=-1)
+
+
+def _sureness(logits: Tensor) -> Tensor:
+    probabilities = (1.3 * logits).softmax(-1)
+    best = probabilities.topk(2).values.clamp_min(1e-6)
+    entropy = -(probabilities * probabilities.clamp_min(1e-9).log()).sum(-1)
+    return torch.stack([best[:, 0], best[:, 1], (best[:, 0] / best[:, 1]).log() / 5, entropy / 5], -1)
+
+
+def _chunks(tokens: int, slots: int) -> list[slice]:
+    """Each of ``slots`` gets its share of the tokens, in order; where there are fewer tokens, the last is repeated."""
+    if tokens <= slots:
+        return [slice(min(slot, tokens - 1), min(slot, tokens - 1) + 1) for slot in range(slots)]
+    edges = [round(slot * tokens / slots) for slot in range(slots + 1)]
+    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]

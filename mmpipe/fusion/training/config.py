@@ -1,0 +1,95 @@
+"""The configuration of a training, a TOML file. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmpipe.errors import InputError
+from mmpipe.fusion.lora import TARGETS
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StrategyConfig(_Strict):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class LoraConfig(_Strict):
+    """``rank`` 0: the language model stays as it is."""
+
+    rank: int = Field(8, ge=0)
+    alpha: float = Field(16.0, gt=0)
+    targets: tuple[str, ...] = TARGETS
+
+
+class DataConfig(_Strict):
+    """``recipe``: "data-free" makes pictures up from the encoder's classifier; "jsonl" reads ``train``.
+
+    A line of a JSONL file: {"image": path, "question": ..., "answer": ...}, the path relative to the file.
+    """
+
+    recipe: Literal["data-free", "jsonl"]
+    train: Path | None = None
+    #: judged by while training, to stop early; of the data-free recipe it is made up too
+    validation: Path | None = None
+    #: scored at the end, never looked at before
+    test: Path | None = None
+    #: questions about one picture in one sequence, at most
+    questions_per_row: int = Field(8, ge=1)
+
+
+class OptimiserConfig(_Strict):
+    steps: int = Field(ge=1)
+    batch_pictures: int = Field(4, ge=1)
+    learning_rate: float = Field(7e-4, gt=0)
+    #: of parameters whose name starts so, in place of ``learning_rate``; "lora": the low-rank matrices
+    learning_rates: dict[str, float] = {}
+    warmup_steps: int = Field(50, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    evaluate_every_steps: int = Field(250, ge=1)
+    #: stop when the validation loss did not fall in so many evaluations
+    patience: int = Field(8, ge=1)
+
+
+class TrainingConfig(_Strict):
+    language_model: str = "smollm2-135m"
+    encoder: str = "efficientnet-lite2"
+    seed: int = 0
+    strategy: StrategyConfig
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig
+    optimiser: OptimiserConfig
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingConfig:
+        """Paths in the file are relative to it.
+
+        Raises:
+            InputError: no such file, no TOML, or keys and values that are not known.
+        """
+        try:
+            raw = tomllib.loads(path.read_text("utf-8"))
+            for key in ("train", "validation", "test"):
+                if isinstance(raw.get("data"), dict) and key in raw["data"]:
+                    raw["data"][key] = path.parent / raw["data"][key]
+            config = cls.model_validate(raw)
+        except OSError as error:
+            raise InputError(f"Cannot read the configuration {path}: {error.strerror or error}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a TOML file: {error}.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: {where}: {first['msg']}.") from error
+        if config.data.recipe == "jsonl" and config.data.train is None:
+            raise InputError(f"{path}: data.train: the jsonl recipe wants a file to train on.")
+        return config

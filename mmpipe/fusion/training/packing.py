@@ -1,0 +1,93 @@
+"""Many questions about one picture in one sequence, each as if it were alone.
+
+What comes before the question is the same for all of them, so it is computed once: the row is the prefix and the
+questions with their answers behind each other. An attention mask lets each see the prefix and itself, and positions
+begin anew after the prefix. The loss is to the last bit that of separate rows, at under half of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmpipe.fusion.strategies.base import FeatureBatch
+
+if TYPE_CHECKING:
+    from mmpipe.fusion.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One picture (``features``: of one) and questions about it with their answers."""
+
+    features: FeatureBatch
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """b rows of t tokens, padded on the right.
+
+    ``ids``: (b, t). ``positions``: (b, t). ``attention``: bool (b, 1, t, t), True where attended. ``placeholders``,
+    ``prompt``: bool (b, t). ``targets``: (b, t), the token to come where it is an answer's, else -100.
+    """
+
+    features: FeatureBatch
+    ids: Tensor
+    positions: Tensor
+    attention: Tensor
+    placeholders: Tensor
+    prompt: Tensor
+    targets: Tensor
+
+    def to(self, device: Any) -> PackedBatch:
+        return PackedBatch(*(getattr(self, name).to(device) for name in self.__slots__))
+
+
+class Packer:
+    """Makes rows of :class:`Pack`, with ``n_tokens`` placeholders for a picture."""
+
+    def __init__(self, language_model: LanguageModel, n_tokens: int) -> None:
+        lm = language_model
+        self.lm = lm
+        self.prefix = [lm.turn_start_id, *lm.encode("user\n"), *[lm.placeholder_id] * n_tokens]
+        self.between = [lm.turn_end_id, *lm.encode("\n"), lm.turn_start_id, *lm.encode("assistant\n")]
+
+    def __call__(self, packs: Sequence[Pack]) -> PackedBatch:
+        rows = [self._row(pack) for pack in packs]
+        longest = max(len(ids) for ids, *_ in rows)
+        size = (len(rows), longest)
+        ids = torch.full(size, self.lm.turn_end_id)
+        positions, targets = torch.zeros(size, dtype=torch.long), torch.full(size, -100)
+        prompt = torch.zeros(size, dtype=torch.bool)
+        block = torch.full(size, -1)
+        for row, (tokens, places, blocks, goals, given) in enumerate(rows):
+            n = len(tokens)
+            ids[row, :n], positions[row, :n], block[row, :n] = (torch.tensor(x) for x in (tokens, places, blocks))
+            targets[row, :n], prompt[row, :n] = torch.tensor(goals), torch.tensor(given)
+        before = torch.ones(longest, longest).tril().bool()
+        same = block[:, :, None] == block[:, None, :]
+        attention = (before & (same | (block[:, None, :] == 0))).unsqueeze(1)
+        features = FeatureBatch(
+            *(torch.cat([getattr(pack.features, part) for pack in packs]) for part in ("pooled", "spatial", "logits"))
+        )
+        return PackedBatch(features, ids, positions, attention, ids == self.lm.placeholder_id, prompt, targets)
+
+    def _row(self, pack: Pack) -> tuple[list[int], list[int], list[int], list[int], list[bool]]:
+        ids, start = list(self.prefix), len(self.prefix)
+        positions, blocks = list(range(start)), [0] * start
+        targets, given = [-100] * start, [True] * start
+        for number, (question, answer) in enumerate(pack.pairs, start=1):
+            asked = [*self.lm.encode(question), *self.between]
+            said = [*self.lm.encode(answer), self.lm.turn_end_id]
+            tokens = asked + said[:-1]  # nothing is learned behind the last
+            ids += tokens
+            positions += range(start, start + len(tokens))
+            blocks += [number] * len(tokens)
+            targets += [-100] * (len(asked) - 1) + said
+            given += [True] * len(asked) + [False] * (len(said) - 1)
+        return ids, positions, blocks, targets, given

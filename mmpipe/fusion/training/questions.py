@@ -1,0 +1,195 @@
+"""Questions about a picture of which only the class probabilities are known, with their answers.
+
+The wordings are in ``questions.toml``. What the picture shows decides; where the classifier is not sure the answer
+says so, and to what it cannot know (colours, counts, text, places, people) it is always that it cannot tell.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Below this probability of the best class the answer is "Perhaps ...", and below the next it is given up.
+SURE, UNSURE = 0.35, 0.05
+#: What a kind must sum up to, to be named.
+KIND_SURE = 0.4
+YES, NO = "Yes.", "No."
+
+
+class Subject(Protocol):
+    """What a label stands for. ``kinds``: the finest first."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def other_names(self) -> Sequence[str]: ...
+    @property
+    def kinds(self) -> Sequence[str]: ...
+
+
+@cache
+def wordings() -> Mapping[str, Any]:
+    """What ``questions.toml`` holds."""
+    return tomllib.loads(files("mmpipe.fusion.training").joinpath("questions.toml").read_text("utf-8"))
+
+
+def with_article(name: str) -> str:
+    """ "an apple", "a dog", "broccoli"."""
+    words = wordings()["words"]
+    if name in words["phrases"]:
+        return str(words["phrases"][name])
+    if name in words["uncounted"]:
+        return name
+    vowel = name[0].lower() in "aeiou" and not name.lower().startswith(("uni", "eu", "u-", "ukulele", "one"))
+    return f"{'an' if vowel else 'a'} {name}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+class Examiner:
+    """Makes questions up. ``subjects``: what each logit stands for."""
+
+    def __init__(self, subjects: Sequence[Subject]) -> None:
+        self.subjects = subjects
+        self.classes: dict[str, set[int]] = {}
+        self.named: dict[str, set[int]] = {}
+        for index, subject in enumerate(subjects):
+            for kind in subject.kinds:
+                self.classes.setdefault(kind, set()).add(index)
+            for name in (subject.name, *subject.other_names):
+                self.named.setdefault(name.lower(), set()).add(index)
+        self.kinds = sorted(self.classes)
+        self.facts = [
+            (question.split("|"), frozenset(yes.split(",")), frozenset(no.split(",")))
+            for question, yes, no in wordings()["facts"]["ask"]
+        ]
+
+    def ask(self, probabilities: NDArray[np.float32], truth: int, random: Random) -> list[tuple[str, str]]:
+        """Eight questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
+        best = np.argsort(-probabilities)[:6].tolist()
+        pairs = [self._name(probabilities, best, random), self._more(probabilities, best, random)]
+        pairs += [self._presence(best, truth, random), self._presence(best, truth, random)]
+        pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
+        pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
+        return pairs
+
+    def _words(self, index: int) -> dict[str, str]:
+        subject = self.subjects[index]
+        kind = subject.kinds[0] if subject.kinds else "thing"
+        a_name, a_kind = with_article(subject.name), with_article(kind)
+        of_kind = {"food": "which is food", "object": "a man-made object"}.get(kind, f"a kind of {kind}")
+        return {
+            "name": subject.name, "a_name": a_name, "A_name": _capital(a_name),
+            "kind": kind, "a_kind": a_kind, "of_kind": of_kind,
+        }  # fmt: skip
+
+    def _name(
+        self, probabilities: NDArray[np.float32], best: list[int], random: Random, sort: str = "name"
+    ) -> tuple[str, str]:
+        lines, words = wordings()[sort], self._words(best[0])
+        question = random.choice(lines["questions"]).format(**words)
+        top = float(probabilities[best[0]])
+        if top >= SURE:
+            return question, random.choice(lines["answers"]).format(**words)
+        if top >= UNSURE:
+            return question, random.choice(lines["perhaps"]).format(**words)
+        kind = self._sure_kind(probabilities, best)
+        return question, f"Some kind of {kind}." if kind else wordings()["beyond"]["answer"]
+
+    def _more(self, probabilities: NDArray[np.float32], best: list[int], random: Random) -> tuple[str, str]:
+        """The name again, a description, or the kind."""
+        sort = random.choice(("name", "name", "describe", "which", "kind", "kind"))
+        if sort != "kind":
+            return self._name(probabilities, best, random, sort)
+        kind = self._sure_kind(probabilities, best)
+        answer = f"{_capital(with_article(kind))}." if kind else wordings()["beyond"]["answer"]
+        return random.choice(wordings()["kind"]["questions"]), answer
+
+    def _sure_kind(self, probabilities: NDArray[np.float32], best: list[int]) -> str | None:
+        """The finest kind among those of the best classes that the classifier is sure of."""
+        sums = {kind: float(probabilities[list(self.classes[kind])].sum()) for i in best for kind in self.subjects[i].kinds}
+        sure = [kind for kind, total in sums.items() if total >= KIND_SURE]
+        return min(sure, key=lambda kind: len(self.classes[kind])) if sure else None
+
+    def _presence(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
+        subject = self.subjects[truth]
+        if random.random() < 0.5:
+            plain = [name for name in subject.other_names if name == name.lower()]
+            name = random.choice(plain) if plain and random.random() < 0.2 else subject.name
+            if subject.kinds and random.random() < 0.3:
+                name = random.choice(subject.kinds)
+            answer = YES
+        else:
+            name, answer = self._absent(best, truth, random), NO
+        words = {"name": name, "a_name": with_article(name)}
+        return random.choice(wordings()["presence"]["questions"]).format(**words), answer
+
+    def _absent(self, best: list[int], truth: int, random: Random) -> str:
+        """Something that is not there: half of the time what could be mistaken for it."""
+        subject = self.subjects[truth]
+        while True:
+            pick = random.random()
+            if pick < 0.2:
+                other = random.choice(best)
+            elif pick < 0.5 and subject.kinds:
+                other = random.choice(sorted(self.classes[random.choice(subject.kinds[:2])]))
+            else:
+                other = random.randrange(len(self.subjects))
+            name = self.subjects[other].name
+            if random.random() < 0.25 and self.subjects[other].kinds:
+                name = random.choice(self.subjects[other].kinds)
+            same = self.named.get(name.lower(), set()) | self.classes.get(name, set())
+            if truth not in same:
+                return name
+
+    def _category(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
+        kinds = self.subjects[truth].kinds
+        if kinds and random.random() < 0.5:
+            kind, answer = random.choice(kinds), YES
+        else:
+            near = [kind for index in best for kind in self.subjects[index].kinds if kind not in kinds]
+            others = [kind for kind in self.kinds if kind not in kinds]
+            kind = random.choice(near if near and random.random() < 0.3 else others)
+            answer = NO
+        words = {"kind": kind, "a_kind": with_article(kind)}
+        return random.choice(wordings()["category"]["questions"]).format(**words), answer
+
+    def _choice(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
+        subject = self.subjects[truth]
+        right = random.choice(subject.kinds) if subject.kinds and random.random() < 0.6 else subject.name
+        pair = [with_article(right), with_article(self._absent(best, truth, random))]
+        answer = _capital(pair[0]) + "."
+        random.shuffle(pair)
+        words = {"x": pair[0], "X": _capital(pair[0]), "y": pair[1]}
+        return random.choice(wordings()["choice"]["questions"]).format(**words), answer
+
+    def _fact(self, truth: int, random: Random) -> tuple[str, str] | None:
+        kinds = set(self.subjects[truth].kinds)
+        known = [(asked, bool(kinds & yes)) for asked, yes, no in self.facts if kinds & (yes | no)]
+        if not known:
+            return None
+        wanted = random.random() < 0.5
+        asked, holds = random.choice([fact for fact in known if fact[1] == wanted] or known)
+        return random.choice(asked), YES if holds else NO
+
+    def _beyond(self, truth: int, random: Random) -> tuple[str, str]:
+        lines = wordings()["beyond"]
+        sort = random.choice(("colour", "colour", "count", "count", "text", "place", "people", "people", "state"))
+        index = truth if random.random() < 0.7 else random.randrange(len(self.subjects))
+        if sort == "people" and "person" in self.subjects[truth].kinds:
+            sort = "count"
+        colour, colour2 = random.sample(lines["colours"], 2)
+        words = self._words(index) | {
+            "colour": colour, "colour2": colour2,
+            "number": random.choice(lines["numbers"]), "country": random.choice(lines["countries"]),
+        }  # fmt: skip
+        return random.choice(lines[sort]).format(**words), lines["answer"]
