@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
-from mmpipe.cli.console import guarded, out
+from mmpipe.cli.console import err, guarded, out
 
 app = typer.Typer(help="Measure speed and quality on real recordings.", no_args_is_help=True)
 
@@ -18,6 +21,9 @@ Data = Annotated[Path, typer.Option(help="Folder with clips.tsv (file, language,
 Runs = Annotated[int, typer.Option(help="Times each system runs; medians are reported.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
 DATA = Path("tests/data")
+Keep = Annotated[Path | None, typer.Option(help="Folder that keeps the recordings, logs and memory over time.")]
+PACES = "real; busy: without the time that is only waited; virtual: as if computing took no time."
+To = Annotated[str, typer.Option(help="Language to translate into; same as the speech: captions only.")]
 
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
@@ -31,6 +37,23 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     out.print(table)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+    else:
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+@contextmanager
+def _progress(what: str, length_s: float) -> Iterator[Callable[[float], None]]:
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task(what, total=length_s)
+        yield lambda at_s: bar.update(task, completed=at_s)
 
 
 @app.command()
@@ -80,3 +103,83 @@ def into_english(data: Data = DATA, languages: str = "es,fr", as_json: AsJson = 
     from mmpipe.evaluate.clips import load_clips
 
     _show((row for lang in languages.split(",") for row in bench.into_english(load_clips(data, lang))), as_json)
+
+
+@app.command()
+@guarded
+def live(
+    data: Data = DATA,
+    minutes: Annotated[float, typer.Option(help="Length of the recording that is made of the clips.", min=0.1)] = 10,
+    to: To = "pt",
+    mute: Annotated[bool, typer.Option("--mute", help="Captions only, no voice.")] = False,
+    pace: Annotated[Literal["real", "busy", "virtual"], typer.Option(help=PACES)] = "real",
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delay, quality and memory of one live session; real clips, replayed at the pace of a microphone."""
+    from mmpipe.evaluate import live_bench
+    from mmpipe.evaluate.clips import load_clips
+    from mmpipe.evaluate.replay import Pace
+    from mmpipe.pipelines.live import LiveOptions
+
+    options = LiveOptions(to=to if to != "en" else None, source="en", speak=not mute)
+    with _folder(keep) as folder, _progress("Replaying", 60 * minutes) as progress:
+        found = live_bench.one_session(
+            load_clips(data, "en"),
+            folder,
+            length_s=60 * minutes,
+            options=options,
+            pace=Pace(pace),
+            progress=progress,
+        )
+        rows = list(found)
+    _show(rows, as_json)
+
+
+@app.command()
+@guarded
+def sessions(
+    data: Data = DATA,
+    counts: Annotated[str, typer.Option(help="Numbers of sessions of mmpipe.")] = "1,2,4,8,12,16,20",
+    plain: Annotated[str, typer.Option(help="Numbers of sessions over plain faster-whisper.")] = "1,2,3,4,6",
+    minutes: Annotated[float, typer.Option(help="Length of each session's recording.", min=0.1)] = 2,
+    to: To = "en",
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the delay grows with the number of live sessions, beside plain faster-whisper under the same policy."""
+    from mmpipe.evaluate import live_bench
+    from mmpipe.evaluate.clips import load_clips
+    from mmpipe.pipelines.live import LiveOptions
+
+    with _folder(keep) as folder, _progress("Replaying", 60 * minutes) as progress:
+        rows = list(
+            live_bench.many_sessions(
+                load_clips(data, "en"),
+                folder,
+                counts=[int(n) for n in counts.split(",")],
+                plain_counts=[int(n) for n in plain.split(",") if n],
+                length_s=60 * minutes,
+                options=LiveOptions(to=to if to != "en" else None, source="en"),
+                progress=progress,
+            )
+        )
+    _show(rows, as_json)
+
+
+@app.command("no-speech")
+@guarded
+def no_speech(
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings without speech, music for example.")] = None,
+    minutes: Annotated[float, typer.Option(help="Length of each made sound.", min=0.1)] = 2,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a live session hears in silence, noise, keyboard clatter and music: nothing, it should be."""
+    from mmpipe.audio.media import load
+    from mmpipe.evaluate import live_bench
+    from mmpipe.pipelines.live import LiveOptions
+
+    recordings = live_bench.noises(60 * minutes) | {path.stem: load(path) for path in files or ()}
+    with _folder(keep) as folder:
+        _show(live_bench.no_speech(recordings, folder, LiveOptions()), as_json)

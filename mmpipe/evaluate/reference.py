@@ -41,34 +41,46 @@ class Reference:
             )
 
 
-def join_clips(
-    clips: Sequence[Clip], pauses_s: Sequence[float] = (1.5,), recogniser: Whisper | None = None
-) -> tuple[Audio, Reference]:
-    """One long recording of ``clips``, a pause before each, ``pauses_s`` by turns; and when each word is said in it.
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A recording of a sentence or two, and when each word is said in it."""
 
-    Word times are forced alignments of each clip's text to the clip by itself; a clip that occurs again is aligned
-    once. Their error goes into every delay that is measured against them.
+    audio: Audio
+    segment: Segment
+
+
+def align_clips(clips: Sequence[Clip], recogniser: Whisper | None = None) -> list[Utterance]:
+    """Each clip with the times of its words: forced alignments of its text to the clip by itself.
+
+    Their error goes into every delay that is measured against them.
 
     Raises:
         MediaError: a clip cannot be read.
         InputError: a clip has no text, or nothing is said in it.
     """
     whisper = recogniser or Whisper()
-    known: dict[Clip, tuple[Audio, Segment]] = {}
+    return [Utterance(media.load(clip.path), _aligned(clip, whisper)) for clip in clips]
+
+
+def join(utterances: Sequence[Utterance], pauses_s: Sequence[float] = (1.5,)) -> tuple[Audio, Reference]:
+    """One long recording of ``utterances``, a pause before each, ``pauses_s`` by turns; and what is said when in it."""
     pieces: list[Audio] = []
     segments: list[Segment] = []
     at = 0  # samples
-    for clip, pause_s in zip(clips, cycle(pauses_s), strict=False):
-        if clip not in known:
-            segment = _aligned(clip, whisper)
-            known[clip] = (media.load(clip.path), segment)
-        audio, segment = known[clip]
+    for utterance, pause_s in zip(utterances, cycle(pauses_s), strict=False):
         silence = np.zeros(round(pause_s * SPEECH_RATE_HZ), np.float32)
         at += len(silence)
-        segments.append(segment.shifted(at / SPEECH_RATE_HZ))
-        pieces += [Audio(silence), audio]
-        at += len(audio.samples)
+        segments.append(utterance.segment.shifted(at / SPEECH_RATE_HZ))
+        pieces += [Audio(silence), utterance.audio]
+        at += len(utterance.audio.samples)
     return media.concatenate(pieces, SPEECH_RATE_HZ), Reference(tuple(segments), at / SPEECH_RATE_HZ)
+
+
+def join_clips(
+    clips: Sequence[Clip], pauses_s: Sequence[float] = (1.5,), recogniser: Whisper | None = None
+) -> tuple[Audio, Reference]:
+    """:func:`align_clips`, then :func:`join`."""
+    return join(align_clips(clips, recogniser), pauses_s)
 
 
 def _aligned(clip: Clip, whisper: Whisper) -> Segment:

@@ -114,6 +114,7 @@ class LiveReport:
 
     first_caption: Spread | None  # from the start of an utterance to its first caption, partial or committed
     uncaptioned: int  # utterances without any
+    commit_delays_s: tuple[float, ...]  # of each of the words that the next line sums up
     commit: Spread | None  # from the end of a word, as spoken, to its commit; words that were recognised right
     translated: Spread | None  # from the commit of a sentence's last word to its final translation
     voice_sent: Spread | None  # from the same to the first piece of its sound
@@ -169,6 +170,7 @@ def _measure(log: list[Record], reference: Reference) -> LiveReport:
     return LiveReport(
         first_caption=Spread.of(first_s),
         uncaptioned=uncaptioned,
+        commit_delays_s=tuple(delays_s),
         commit=Spread.of(delays_s),
         translated=Spread.of(translated_s),
         voice_sent=Spread.of(voice_s),

@@ -18,6 +18,9 @@ class AgreementOptions:
     hold_back_s: float = 0.3
     #: Words are committed without agreement when they have waited this long, so that disagreement cannot last.
     force_after_s: float = 4.0
+    #: Two hypotheses count as successive when the later one heard this much more. Those in between only show what is
+    #: being said: one that heard little more repeats the errors of the one before.
+    apart_s: float = 0.9
     #: A hypothesis may begin with up to this many words that were committed already.
     overlap_words: int = 5
 
@@ -40,7 +43,8 @@ class LocalAgreement:
 
     def __init__(self, options: AgreementOptions | None = None) -> None:
         self._options = options or AgreementOptions()
-        self._previous: tuple[Word, ...] = ()
+        self._tail: tuple[Word, ...] = ()
+        self._hypotheses: deque[tuple[float, Sequence[Word]]] = deque()  # until when each had heard
         self._recent: deque[str] = deque(maxlen=self._options.overlap_words)
         self.committed_until_s = 0.0
 
@@ -48,12 +52,14 @@ class LocalAgreement:
         """Take a hypothesis over what was heard until ``heard_until_s``."""
         options = self._options
         fresh = self._fresh(words)
+        earlier = self._fresh(self._earlier(heard_until_s))
+        self._hypotheses.append((heard_until_s, words))
         agreed = 0
-        while agreed < min(len(fresh), len(self._previous)) and key(fresh[agreed]) == key(self._previous[agreed]):
+        while agreed < min(len(fresh), len(earlier)) and key(fresh[agreed]) == key(earlier[agreed]):
             agreed += 1
         settled = sum(1 for word in fresh if word.end_s <= heard_until_s - options.hold_back_s)
         overdue = 0
-        if self._previous:  # there was something to agree with
+        if earlier:  # there was something to agree with
             overdue = sum(1 for word in fresh if word.end_s <= heard_until_s - options.force_after_s)
         count = max(min(agreed, settled, len(fresh) - 1), overdue, 0)
         return self._commit(fresh, count)
@@ -61,12 +67,20 @@ class LocalAgreement:
     def finish(self, words: Sequence[Word]) -> Update:
         """Take the last hypothesis of an utterance: all of it is final."""
         fresh = self._fresh(words)
+        self._hypotheses.clear()
         return self._commit(fresh, len(fresh))
 
     @property
     def tail(self) -> tuple[Word, ...]:
         """The words of the last hypothesis that are not final."""
-        return self._previous
+        return self._tail
+
+    def _earlier(self, heard_until_s: float) -> Sequence[Word]:
+        """The latest hypothesis that had heard enough less; none before there is one."""
+        until_s = heard_until_s - self._options.apart_s
+        while len(self._hypotheses) > 1 and self._hypotheses[1][0] <= until_s:
+            self._hypotheses.popleft()
+        return self._hypotheses[0][1] if self._hypotheses and self._hypotheses[0][0] <= until_s else ()
 
     def _fresh(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """``words`` without those that were committed before, whose times move a little from window to window."""
@@ -82,11 +96,11 @@ class LocalAgreement:
         return tuple(replace(w, start_s=max(w.start_s, until_s), end_s=max(w.end_s, until_s)) for w in fresh)
 
     def _commit(self, words: tuple[Word, ...], count: int) -> Update:
-        committed, self._previous = words[:count], words[count:]
+        committed, self._tail = words[:count], words[count:]
         self._recent.extend(key(word) for word in committed)
         if committed:
             self.committed_until_s = committed[-1].end_s
-        return Update(committed, self._previous)
+        return Update(committed, self._tail)
 
 
 def key(word: Word) -> str:
