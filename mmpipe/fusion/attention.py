@@ -1,0 +1,143 @@
+"""Attention over packed tokens: one forward pass for rows that do different things.
+
+A pass of the language model sees the tokens of all rows behind each other, (1, t, width): the newest token of each row
+that is being answered, and stretches of prompts that are being read. Everything but attention works on tokens, so no
+pass computes padding, and the matrix products are as large as they can be. Only attention must know which token belongs
+to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register such a
+function under a name and hands it the keyword arguments of the forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from mmpipe.fusion.kv_cache import PromptCache, Slab
+
+NAME = "mmpipe_packed"
+
+
+@dataclass(slots=True)
+class Trace:
+    """Collects where the token at ``token`` of the pass looks: one tensor (keys,) a layer, mean over the heads."""
+
+    token: int
+    data: Tensor  # (layers, 2, heads, keys, head_width), a view
+    layers: list[Tensor] = field(default_factory=list)
+
+
+class Decoding:
+    """The newest tokens of all rows of a slab, at ``start`` of the pass."""
+
+    def __init__(self, slab: Slab, start: int, dtype: torch.dtype) -> None:
+        lengths = [slot.length for slot in slab.slots]
+        device = slab.data.device
+        self.slab, self.start, self.stop = slab, start, start + len(lengths)
+        self._keys = max(lengths) + 1
+        self._rows = torch.arange(len(lengths), device=device)
+        self._at = torch.tensor(lengths, device=device)
+        self._bias: Tensor | None = None
+        if min(lengths) + 1 < self._keys:
+            hidden = torch.arange(self._keys, device=device) > self._at[:, None]
+            self._bias = _bias(hidden, dtype)[:, None, None, :]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """``query``: (heads, n, head_width); gives (n, heads, head_width)."""
+        data = self.slab.data[layer]
+        n, kv_heads = len(self._rows), key.shape[0]
+        data[:, self._rows, :, self._at] = torch.stack((key, value)).permute(2, 0, 1, 3)
+        # The heads that share keys stand in for positions, which one row has only one of: nothing is repeated.
+        grouped = query.transpose(0, 1).reshape(n, kv_heads, -1, query.shape[-1])
+        keys, values = data[:, :n, :, : self._keys]
+        out = scaled_dot_product_attention(grouped, keys, values, attn_mask=self._bias, scale=scaling)
+        return out.reshape(n, -1, out.shape[-1])
+
+
+class Reading:
+    """A stretch of one prompt, ``start`` to ``stop`` of the pass, written behind what its cache holds.
+
+    ``sees``: bool (c, c), which of the stretch's own tokens each of them sees; causal if None.
+    """
+
+    def __init__(
+        self, prompt: PromptCache, start: int, stop: int, dtype: torch.dtype, sees: Tensor | None = None
+    ) -> None:
+        self.prompt, self.start, self.stop = prompt, start, stop
+        self._before = prompt.length
+        c = stop - start
+        self._causal = sees is None and self._before == 0
+        self._bias: Tensor | None = None
+        if not self._causal and c > 1:
+            own = torch.ones(c, c, dtype=torch.bool).tril() if sees is None else sees
+            hidden = torch.cat((torch.zeros(c, self._before, dtype=torch.bool), ~own), dim=1)
+            self._bias = _bias(hidden.to(prompt.data.device), dtype)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """``query``: (heads, c, head_width); gives (c, heads, head_width)."""
+        data = self.prompt.data[layer]
+        after = self._before + self.stop - self.start
+        data[:, :, self._before : after] = torch.stack((key, value))
+        keys, values = data[:, None, :, :after]
+        out = scaled_dot_product_attention(
+            query[None], keys, values, attn_mask=self._bias, is_causal=self._causal, scale=scaling, enable_gqa=True
+        )
+        return out[0].transpose(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Whose tokens stand where in a forward pass."""
+
+    parts: list[Decoding | Reading]
+    traces: list[Trace]
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: Packed | None = None,
+    scaling: float = 1.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in each layer: ``query`` (1, heads, t, head_width); gives (1, t, heads, head_width).
+
+    Without ``packed``, when somebody else runs the model, it is transformers' own attention.
+    """
+    if packed is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return plain
+    layer = module.layer_idx
+    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+    for part in packed.parts:
+        mine = slice(part.start, part.stop)
+        out[mine] = part.attend(layer, query[0, :, mine], key[0, :, mine], value[0, :, mine], scaling)
+    for trace in packed.traces:
+        keys = trace.data[layer, 0]
+        grouped = query[0, :, trace.token].reshape(keys.shape[0], -1, keys.shape[-1])
+        trace.layers.append((scaling * grouped @ keys.transpose(1, 2)).float().softmax(-1).mean((0, 1)))
+    return out[None], None
+
+
+def install(model: Any) -> None:
+    """Have ``model`` attend by :func:`packed_attention`. It goes on working for whoever else runs it."""
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+
+
+def _bias(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores: made once a pass, as torch would make it of a boolean mask in every layer."""
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)

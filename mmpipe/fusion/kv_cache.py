@@ -1,0 +1,146 @@
+"""Keys and values of the rows that are being answered.
+
+A prompt is read into a :class:`PromptCache` of its own. When it has been read, its row moves to a :class:`Slab`, where
+rows of one capacity stand side by side, so that one call of attention serves all of them. Within a slab the rows are
+padded to the longest; a row asks for room for its prompt and its longest answer, capacities are powers of two, so a
+long answer is not in one slab with the short ones, and these do not pay for it.
+
+Every row begins at position 0 of its slot: what stands behind its length is masked, and overwritten by its next
+tokens. Nothing need be moved when rows of different lengths meet, which left padding would demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: The smallest capacity of a slot, tokens.
+SMALLEST_CAPACITY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """What one token's keys and values take in all layers."""
+
+    layers: int
+    heads: int  # of keys and values
+    head_width: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: Any) -> CacheShape:
+        config = model.config
+        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(config.num_hidden_layers, config.num_key_value_heads, head_width, model.dtype, model.device)
+
+    @property
+    def token_bytes(self) -> int:
+        return 2 * self.layers * self.heads * self.head_width * self.dtype.itemsize
+
+    def zeros(self, tokens: int, slots: int | None = None) -> Tensor:
+        """Room for keys [0] and values [1] of each layer: (layers, 2, slots, heads, tokens, head_width).
+
+        Zeros, because what is masked is still multiplied by zero: a NaN left in memory would get through.
+        """
+        rows = () if slots is None else (slots,)
+        size = (self.layers, 2, *rows, self.heads, tokens, self.head_width)
+        return torch.zeros(size, dtype=self.dtype, device=self.device)
+
+
+class PromptCache:
+    """Keys and values of one prompt, as far as it has been read. ``data``: (layers, 2, heads, capacity, head_width)."""
+
+    def __init__(self, shape: CacheShape, capacity: int, known: Tensor | None = None) -> None:
+        """``known``: keys and values of a beginning that was read before, copied."""
+        self.data = shape.zeros(capacity)
+        self.length = 0
+        if known is not None:
+            self.length = known.shape[-2]
+            self.data[..., : self.length, :] = known
+
+    @property
+    def filled(self) -> Tensor:
+        return self.data[..., : self.length, :]
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """The place of one row in a slab."""
+
+    slab: Slab
+    index: int
+    length: int  # tokens whose keys and values are there
+
+    @property
+    def filled(self) -> Tensor:
+        """(layers, 2, heads, length, head_width), a view that the next change of the slab may make wrong."""
+        return self.slab.data[:, :, self.index, :, : self.length]
+
+
+class Slab:
+    """Rows of one capacity. The first ``len(slots)`` places of ``data`` are taken, without gaps.
+
+    ``data``: (layers, 2, places, heads, capacity, head_width).
+    """
+
+    def __init__(self, shape: CacheShape, capacity: int) -> None:
+        self._shape = shape
+        self.capacity = capacity
+        self.data = shape.zeros(capacity, slots=1)
+        self.slots: list[Slot] = []
+
+    def add(self, filled: Tensor) -> Slot:
+        places = self.data.shape[2]
+        if len(self.slots) == places:
+            grown = self._shape.zeros(self.capacity, slots=2 * places)
+            longest = max(slot.length for slot in self.slots)
+            grown[:, :, :places, :, :longest] = self.data[..., :longest, :]
+            self.data = grown
+        slot = Slot(self, len(self.slots), filled.shape[-2])
+        self.data[:, :, slot.index, :, : slot.length] = filled
+        self.slots.append(slot)
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """The last row takes the place that becomes free."""
+        last = self.slots.pop()
+        if last is not slot:
+            self.data[:, :, slot.index, :, : last.length] = last.filled
+            last.index = slot.index
+            self.slots[slot.index] = last
+
+
+class SlabPool:
+    """The slabs of an engine. A slab that empties is given back, so that an idle engine holds no memory."""
+
+    def __init__(self, shape: CacheShape) -> None:
+        self.shape = shape
+        self._slabs: dict[int, Slab] = {}
+
+    def add(self, prompt: PromptCache, total_tokens: int) -> Slot:
+        """A slot for a row that grows to ``total_tokens`` at most, filled with what ``prompt`` holds."""
+        capacity = capacity_for(total_tokens)
+        if capacity not in self._slabs:
+            self._slabs[capacity] = Slab(self.shape, capacity)
+        return self._slabs[capacity].add(prompt.filled)
+
+    def remove(self, slot: Slot) -> None:
+        slot.slab.remove(slot)
+        if not slot.slab.slots:
+            del self._slabs[slot.slab.capacity]
+
+    def clear(self) -> None:
+        self._slabs.clear()
+
+    def __iter__(self) -> Iterator[Slab]:
+        return iter(self._slabs.values())
+
+
+def capacity_for(tokens: int) -> int:
+    """The room that a row of so many tokens is given: a power of two."""
+    return max(SMALLEST_CAPACITY, 1 << (tokens - 1).bit_length())
