@@ -115,6 +115,9 @@ class ImageEncoder(Stage[Image, ImageFeatures]):
 
     #: what the logits stand for, in order; empty where the encoder does not classify
     labels: Sequence[str] = ()
+    #: all that the features depend on besides the picture, such as the weights' digest: features of encoders with
+    #: equal identities are interchangeable, and may be kept. Empty: nothing is known, features are not kept
+    identity: str = ""
 
 
 class TextReader(Stage[Image, tuple[TextLine, ...]]):

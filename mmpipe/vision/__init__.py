@@ -1,0 +1,1 @@
+"""Pictures: reading them, what is in them, and the text that they hold."""
