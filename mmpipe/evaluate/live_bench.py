@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import count, cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +36,7 @@ Row = dict[str, Any]
 
 #: Silence before each clip by turns: sentences that run into one another, breaths, and turns of speakers.
 PAUSES_S = (0.4, 1.5, 0.7, 2.5)
+MMPIPE = "mmpipe"
 
 
 # --- what is replayed -------------------------------------------------------------------------------------------------
@@ -195,40 +198,55 @@ def _integers(integrity: Any) -> Iterator[int]:
 class PlainModels(LiveModels):
     """The same sessions over plain faster-whisper: each window by itself, padded to 30 s, greedily.
 
-    One model for all, with one thread for each of its workers: kinder to it than a model of its own for each session.
+    ``shared``: one model for all sessions, with a worker for each thread. Otherwise loops that know nothing of one
+    another: a model and a thread of its own for each of ``sessions``.
     """
 
-    def __init__(self, weights: str, threads: int) -> None:
+    def __init__(self, weights: str, threads: int, sessions: int, *, shared: bool) -> None:
         from faster_whisper import WhisperModel
 
         super().__init__(_Unused())
-        self._plain = WhisperModel(
-            str(fetch(weights)), device="cpu", compute_type="int8", cpu_threads=1, num_workers=threads
-        )
-        self._calls = ThreadPoolExecutor(threads)
+        folder = str(fetch(weights))
+        load = partial(WhisperModel, folder, device="cpu", compute_type="int8")
+        if shared:
+            models = [load(cpu_threads=1, num_workers=threads)]
+            self._pools = [ThreadPoolExecutor(threads)]
+        else:
+            models = [load(cpu_threads=threads) for _ in range(sessions)]
+            self._pools = [ThreadPoolExecutor(1) for _ in models]
+        self._places = cycle(zip(models, self._pools, strict=True))
+        self._of: dict[object, tuple[Any, ThreadPoolExecutor]] = {}
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def recognise(self, window: SpeechWindow, session: object) -> Segment:
-        return await asyncio.get_running_loop().run_in_executor(self._calls, self._one, window)
-
-    def _one(self, window: SpeechWindow) -> Segment:
-        language = window.options.language or "en"
-        segments, _ = self._plain.transcribe(
-            window.audio.samples,
-            language=language,
-            beam_size=1,
-            word_timestamps=True,
-            condition_on_previous_text=False,
-        )
-        words = tuple(
-            Word(word.word.strip(), word.start, word.end, word.probability)
-            for segment in segments
-            for word in segment.words or ()
-        )
-        return Segment(0.0, window.audio.duration_s, " ".join(word.text for word in words), language, words)
+        if session not in self._of:
+            self._of[session] = next(self._places)
+        model, pool = self._of[session]
+        return await asyncio.get_running_loop().run_in_executor(pool, _transcribe, model, window)
 
     def close(self) -> None:
-        self._calls.shutdown()
+        for pool in self._pools:
+            pool.shutdown()
         super().close()
+
+
+def _transcribe(model: Any, window: SpeechWindow) -> Segment:
+    language = window.options.language or "en"
+    segments, _ = model.transcribe(
+        window.audio.samples,
+        language=language,
+        beam_size=1,
+        word_timestamps=True,
+        condition_on_previous_text=False,
+    )
+    words = tuple(
+        Word(word.word.strip(), word.start, word.end, word.probability)
+        for segment in segments
+        for word in segment.words or ()
+    )
+    return Segment(0.0, window.audio.duration_s, " ".join(word.text for word in words), language, words)
 
 
 class _Unused(Recogniser):
@@ -257,15 +275,16 @@ def many_sessions(
     whisper = Whisper(weights)
     utterances = align_clips(clips, whisper)
     whisper.close()
-    makers: dict[str, Callable[[], LiveModels]] = {
-        "mmpipe": lambda: LiveModels(weights),
-        "faster-whisper": lambda: PlainModels(weights, threads),
+    makers: dict[str, Callable[[int], LiveModels]] = {
+        MMPIPE: lambda n: LiveModels(weights),
+        "faster-whisper, a loop each": lambda n: PlainModels(weights, threads, n, shared=False),
+        "faster-whisper, one model": lambda n: PlainModels(weights, threads, n, shared=True),
     }
-    runs = sorted([(n, "mmpipe") for n in counts] + [(n, "faster-whisper") for n in plain_counts])
-    for n, system in runs:
+    runs = [(n, system) for system in makers for n in (counts if system == MMPIPE else plain_counts)]
+    for n, system in sorted(runs):
         talks = [long_recording(utterances, length_s, seed) for seed in range(n)]
-        logs = [folder / f"{system}-{n}-{k}.jsonl" for k in range(n)]
-        with makers[system]() as models:
+        logs = [folder / f"{system.replace(', ', '-').replace(' ', '-')}-{n}-{k}.jsonl" for k in range(n)]
+        with makers[system](n) as models:
             _warm_up(models, options, talks[0][0].slice(0, 10), folder)
             replay(
                 models,

@@ -25,10 +25,11 @@ class Batchers:
         self._of: dict[int, tuple[Stage[Any, Any], Batcher[Any, Any]]] = {}
         self._lock = Lock()
 
-    def of(self, stage: Stage[In, Out]) -> Batcher[In, Out]:
+    def of(self, stage: Stage[In, Out], max_items: int | None = None) -> Batcher[In, Out]:
+        """The batcher of ``stage``; ``max_items``, instead of the stage's own, counts when it is first asked for."""
         with self._lock:
             if id(stage) not in self._of:
-                settings = BatchSettings(max_items=stage.max_items, max_cost=stage.max_cost)
+                settings = BatchSettings(max_items=max_items or stage.max_items, max_cost=stage.max_cost)
                 self._of[id(stage)] = stage, Batcher(stage, settings)  # holding the stage keeps its id its own
             return self._of[id(stage)][1]
 

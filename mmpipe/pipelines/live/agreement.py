@@ -20,7 +20,7 @@ class AgreementOptions:
     force_after_s: float = 4.0
     #: Two hypotheses count as successive when the later one heard this much more. Those in between only show what is
     #: being said: one that heard little more repeats the errors of the one before.
-    apart_s: float = 0.9
+    apart_s: float = 1.4
     #: A hypothesis may begin with up to this many words that were committed already.
     overlap_words: int = 5
 

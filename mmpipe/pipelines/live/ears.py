@@ -21,7 +21,7 @@ class EarOptions:
 
     vad: VadOptions = field(default_factory=lambda: VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9))
     agreement: AgreementOptions = field(default_factory=AgreementOptions)
-    first_window_s: float = 0.6  # of speech, before the first hypothesis of an utterance
+    first_window_s: float = 0.4  # of speech, before the first hypothesis of an utterance
     step_s: float = 0.5  # new sound before the next hypothesis
     #: A window that is longer is cut behind words that are final. Below what a recogniser encodes anyway.
     trim_from_s: float = 8.0
@@ -101,19 +101,27 @@ class Ears:
         if drop > SPEECH_RATE_HZ // 2:  # not for every packet
             self._held, self._held_from = self._held[drop:].copy(), first
 
-    def next_window(self) -> Window | None:
-        """What should be recognised now; None while nothing is worth it."""
+    @property
+    def ready(self) -> bool:
+        """Whether something should be recognised now."""
         if self._ended:
-            start, end = self._ended.pop(0)
-            return self._window(start, end, last=True)
+            return True
         if self._start is None:
-            return None
+            return False
         end = self._held_from + len(self._held)
         speech_s = (end - self._start) / SPEECH_RATE_HZ - self.options.vad.pad_s
         new_s = (end - max(self._heard_to, self._start)) / SPEECH_RATE_HZ
-        if speech_s < self.options.first_window_s or new_s < self.options.step_s:
+        return speech_s >= self.options.first_window_s and new_s >= self.options.step_s
+
+    def next_window(self) -> Window | None:
+        """What should be recognised now; None while nothing is worth it."""
+        if not self.ready:
             return None
-        return self._window(self._start, end, last=False)
+        if self._ended:
+            start, end = self._ended.pop(0)
+            return self._window(start, end, last=True)
+        assert self._start is not None
+        return self._window(self._start, self._held_from + len(self._held), last=False)
 
     def _window(self, start: int, end: int, *, last: bool) -> Window:
         longest = round(self.options.max_window_s * SPEECH_RATE_HZ)

@@ -12,8 +12,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -72,9 +74,21 @@ class LiveModels:
         self.translator = TextTranslator(translators, glossary=glossary, runner=self.batchers)
         self.speaker = Speaker(synthesisers, runner=self.batchers)
         self._threads = ThreadPoolExecutor(32, thread_name_prefix="mmpipe-live")
+        # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
+        # throughput.
+        self._batch = -(-self.recogniser.max_items // 2)
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Held by a session while its window is recognised: one batch computes, the next one waits.
+
+        A session takes its window when it has got a turn, so that on a busy machine the window holds what was said
+        while the session waited.
+        """
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch))
 
     async def recognise(self, window: SpeechWindow, session: object) -> Segment:
-        return await self.batchers.of(self.recogniser).aio(window, session=session)
+        return await self.batchers.of(self.recogniser, self._batch).aio(window, session=session)
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
@@ -195,22 +209,19 @@ class LiveSession:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while (window := self._ears.next_window()) is not None:
-                await self._working(self._hear(window))
+            while self._ears.ready:
+                await self._working(self._hear())
             self._report()
             if self._no_more and not self._wake.is_set():
                 break
         self._flush()
         self._to_translate.put_nowait(None)
 
-    async def _hear(self, window: Window) -> None:
-        began_s = self._clock.now_s()
-        options = RecognitionOptions(language=self._language, words=True, hotwords=self.options.hotwords)
-        step_s = self.options.ears.step_s
-        self._dropped_partials += max(0, int((window.end_s - max(self._recognised_s, window.start_s)) / step_s) - 1)
-        segment = await self._models.recognise(SpeechWindow(window.audio, options), self)
-        self._spent_s += self._clock.now_s() - began_s
-        self._recognised_s = window.end_s
+    async def _hear(self) -> None:
+        async with self._models.turn():
+            window = self._ears.next_window()
+            assert window is not None  # sound is not unheard while waiting
+            segment = await self._listen(window)
         self._settle_language(segment)
         update = self._ears.understood(window, segment)
         if update.committed:
@@ -219,6 +230,16 @@ class LiveSession:
             self._flush()
         self._show(update.tail, segment.language)
         self._warn_if_silent(window, bool(segment.text))
+
+    async def _listen(self, window: Window) -> Segment:
+        began_s = self._clock.now_s()
+        options = RecognitionOptions(language=self._language, words=True, hotwords=self.options.hotwords)
+        step_s = self.options.ears.step_s
+        self._dropped_partials += max(0, int((window.end_s - max(self._recognised_s, window.start_s)) / step_s) - 1)
+        segment = await self._models.recognise(SpeechWindow(window.audio, options), self)
+        self._spent_s += self._clock.now_s() - began_s
+        self._recognised_s = window.end_s
+        return segment
 
     def _settle_language(self, segment: Segment) -> None:
         """Keep a detected language once it is sure; in two-way mode and without one, each window is asked anew."""
