@@ -55,6 +55,17 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _loosened(question: str, random: Random) -> str:
+    """As people type: now and then with words before it, without capitals, or without its mark."""
+    if random.random() < 0.2:
+        opening = random.choice(wordings()["words"]["openings"])
+        keep = question.startswith("I ") or opening.endswith((".", "!", ":"))
+        question = f"{opening} {question if keep else question[:1].lower() + question[1:]}"
+    if random.random() < 0.1:
+        question = question.lower()
+    return question.rstrip("?.") if random.random() < 0.1 else question
+
+
 class Examiner:
     """Makes questions up. ``subjects``: what each logit stands for."""
 
@@ -80,7 +91,7 @@ class Examiner:
         pairs += [self._presence(best, truth, random), self._presence(best, truth, random)]
         pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
         pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
-        return pairs
+        return [(_loosened(question, random), answer) for question, answer in pairs]
 
     def _words(self, index: int) -> dict[str, str]:
         subject = self.subjects[index]

@@ -27,14 +27,14 @@ class Pictures:
 class Simulator:
     """``weight`` (k, c) and ``bias`` (k,): the classifier's last layer."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, noise: float = 0.27) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, noise: float = 0.3) -> None:
         self.weight, self.bias, self.noise = weight.float(), bias.float(), noise
         centred = self.weight - self.weight.mean(0)
         self.rows = torch.nn.functional.normalize(centred, dim=1)
         self.near = (self.rows @ self.rows.T).fill_diagonal_(-1).topk(min(_NEIGHBOURS, len(self.rows) - 1)).indices
 
     def draw(self, count: int, generator: torch.Generator) -> Pictures:
-        """Clear ones, ones between two classes (a quarter) and unclear ones (a tenth)."""
+        """Clear ones, ones between two or three classes, and a tenth of which little can be said."""
 
         def uniform(low: float, high: float) -> Tensor:
             return torch.rand(count, 1, generator=generator) * (high - low) + low
@@ -42,18 +42,18 @@ class Simulator:
         classes = len(self.rows)
         intended = torch.randint(classes, (count,), generator=generator)
         sort = torch.rand(count, 1, generator=generator)
-        strength = torch.where(sort < 0.1, uniform(0.0, 2.0), uniform(2.5, 9.0))
+        strength = torch.where(sort < 0.1, uniform(0.0, 2.0), uniform(2.5, 13.0))
         direction = self.rows[intended]
-        for most in (torch.where(sort > 0.75, 1.0, 0.6), torch.full_like(sort, 0.5)):
+        for _ in range(2):
             anyone = torch.randint(classes, (count,), generator=generator)
             pick = torch.randint(self.near.shape[1], (count,), generator=generator)
             near = torch.rand(count, generator=generator) < 0.6
             other = torch.where(near, self.near[intended, pick], anyone)
-            direction = direction + most * uniform(0.0, 1.0) * self.rows[other]
+            direction = direction + uniform(0.0, 1.0) * self.rows[other]
         noise = self.noise * torch.randn(direction.shape, generator=generator)
         pooled = torch.relu(noise + strength * direction)
         logits = pooled @ self.weight.T + self.bias
         # A classifier that is torn between classes is often wrong: what the picture is of is drawn by its own odds.
-        best = (2.0 * logits).topk(min(5, classes))
+        best = (1.3 * logits).topk(min(5, classes))
         drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
         return Pictures(pooled, logits, best.indices.gather(1, drawn).squeeze(1))

@@ -1,0 +1,201 @@
+"""Are questions about pictures answered rightly? Fixed lists of real pictures, and what is asked about them.
+
+The pictures are in ``data/stamps.tsv`` and ``data/photos.tsv``; nothing is trained on them. Each is asked for its name,
+for what is there and what is not (something similar), for its kind, and for what cannot be known; the ten wordings of
+:data:`PARAPHRASES` and those of :data:`BEYOND` are not in the training templates. What is drawn is drawn by the name of
+the file: the lists are the same everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from math import sqrt
+from random import Random
+from typing import Literal
+
+from mmpipe.errors import InputError
+
+Sort = Literal["name", "presence", "category", "beyond"]
+SORTS: tuple[Sort, ...] = ("name", "presence", "category", "beyond")
+
+PLAIN: Mapping[str, str] = {
+    "name": "What is in this picture?",
+    "presence": "Is there {x} in the picture?",
+    "category": "Is it {x}?",
+}
+PARAPHRASES: Mapping[str, Sequence[str]] = {
+    "name": (
+        "Could you tell me what the photo depicts?", "Identify the main subject, please.", "What am I looking at?",
+        "I wonder what this might be.",
+    ),
+    "presence": ("Can you spot {x} anywhere?", "Does {x} appear in the shot?", "Would you say that this is {x}?"),
+    "category": ("Would you call this {x}?", "Are we dealing with {x}?", "Is that thing {x}, in your opinion?"),
+}  # fmt: skip
+BEYOND = (
+    "Which colour dominates the picture?", "Is it mostly green?", "How many of them can be seen?",
+    "Are there three of them?", "What words appear in the picture?", "What does the writing mean?",
+    "In which town was this photographed?", "What stands to the right of it?", "Who is the person in the picture?",
+    "What expression is on the face?",
+)  # fmt: skip
+
+_KINDS = (
+    "animal", "bird", "mammal", "insect", "fish", "vehicle", "food", "fruit", "vegetable", "musical instrument", "building",
+    "clothing", "furniture", "container", "tool",
+)  # fmt: skip
+#: What nobody would call a tool, a container or furniture by mistake is asked of things: the borders are vague.
+_VAGUE = {"furniture", "container", "tool", "vegetable"}
+_UNCOUNTED = {"food": "food", "clothing": "a piece of clothing", "furniture": "a piece of furniture"}
+_NO_ARTICLE = {"broccoli", "corn", "lettuce", "espresso", "binoculars", "pliers", "sunglasses"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of a list. ``names``: accepted; one that starts with @ accepts all that is of this kind."""
+
+    path: str
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    confusable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question of the evaluation. ``accepted``: answers that contain one of these are right, as whole words."""
+
+    picture: str
+    sort: Sort
+    question: str
+    accepted: tuple[str, ...]
+    paraphrase: bool = False
+
+
+def pictures(which: str) -> list[Shown]:
+    """The list ``which``: "stamps" or "photos"."""
+    if which not in ("stamps", "photos"):
+        raise InputError(f"Unknown list of pictures {which!r}. Known: stamps, photos.")
+    lines = files("mmpipe.evaluate").joinpath(f"data/{which}.tsv").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [Shown(path, *(tuple(cell.split("|")) for cell in cells)) for path, *cells in rows]
+
+
+def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> list[Asked]:
+    """Ten questions about each picture. ``members``: kind -> names of what is of this kind."""
+    asked = []
+    for one in shown:
+        random = Random(one.path)  # noqa: S311
+        names = tuple(
+            part for name in one.names for part in ((*members.get(name[1:], ()), name[1:]) if name[0] == "@" else (name,))
+        )
+        here, absent = one.names[0], random.choice(one.confusable)
+        kind, other = one.kinds[0], random.choice(_other_kinds(one.kinds))
+        if len(one.kinds) > 1:
+            kind = random.choice(one.kinds)
+        plain = [
+            Asked(one.path, "name", PLAIN["name"], names),
+            Asked(one.path, "presence", PLAIN["presence"].format(x=_a(here)), ("yes",)),
+            Asked(one.path, "presence", PLAIN["presence"].format(x=_a(absent)), ("no",)),
+            Asked(one.path, "category", PLAIN["category"].format(x=_a(kind)), ("yes",)),
+            Asked(one.path, "category", PLAIN["category"].format(x=_a(other)), ("no",)),
+        ]
+        # One of each sort again, in other words: about the very same thing, so that the two can be compared.
+        presence, category = random.choice(((here, "yes"), (absent, "no"))), random.choice(((kind, "yes"), (other, "no")))
+        again = [
+            Asked(one.path, "name", random.choice(PARAPHRASES["name"]), names, True),
+            *(
+                Asked(one.path, sort, random.choice(PARAPHRASES[sort]).format(x=_a(thing)), (answer,), True)
+                for sort, (thing, answer) in (("presence", presence), ("category", category))
+            ),
+        ]
+        asked += plain + again + [Asked(one.path, "beyond", text, ("cannot tell",)) for text in random.sample(BEYOND, 2)]
+    return asked
+
+
+def right(asked: Asked, answer: str) -> bool:
+    """Whether ``answer`` is accepted."""
+    said = " ".join(re.findall(r"[\w'-]+", answer.lower()))
+    if asked.sort in ("presence", "category"):
+        return said.split(" ")[0] in asked.accepted
+    return any(re.search(rf"(?<![\w-]){re.escape(name.lower())}(?![\w-])", said) for name in asked.accepted)
+
+
+def refused(answer: str) -> bool:
+    """Whether ``answer`` says that it cannot be told."""
+    return "cannot tell" in answer.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share with its 95 % confidence interval (Wilson 1927)."""
+
+    right: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        return self.right / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        n, p, z = self.total, self.value, 1.959964
+        if not n:
+            return 0.0, 1.0
+        centre, spread = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        scale = 1 + z * z / n
+        return (centre - spread) / scale, (centre + spread) / scale
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.3f} ({low:.2f}-{high:.2f})"
+
+
+def rates(asked: Sequence[Asked], answers: Sequence[str]) -> dict[str, Rate]:
+    """By sort; "paraphrased" and "plainly" are the same things asked in both ways; "refused": within reach."""
+    marks = [(one, answer, right(one, answer)) for one, answer in zip(asked, answers, strict=True)]
+    found = {sort: _rate(ok for one, _, ok in marks if one.sort == sort and not one.paraphrase) for sort in SORTS}
+    plain = {(one.picture, one.sort, one.accepted): ok for one, _, ok in marks if not one.paraphrase}
+    again = [(one, ok) for one, _, ok in marks if one.paraphrase]
+    found["paraphrased"] = _rate(ok for _, ok in again)
+    found["plainly"] = _rate(plain[one.picture, one.sort, one.accepted] for one, _ in again)
+    found["refused"] = _rate(refused(answer) for one, answer, _ in marks if one.sort != "beyond" and not one.paraphrase)
+    return found
+
+
+def advantage(
+    asked: Sequence[Asked], ours: Sequence[str], theirs: Sequence[str], sort: Sort, samples: int = 2000
+) -> tuple[float, float, float]:
+    """How much oftener ``ours`` is right than ``theirs``, with a 95 % interval: bootstrap over pictures."""
+    gains: dict[str, list[int]] = {}
+    for one, our, their in zip(asked, ours, theirs, strict=True):
+        if one.sort == sort and not one.paraphrase:
+            gains.setdefault(one.picture, []).append(right(one, our) - right(one, their))
+    each, random = list(gains.values()), Random(0)  # noqa: S311
+    means = []
+    for _ in range(samples):
+        drawn = [gain for row in random.choices(each, k=len(each)) for gain in row]
+        means.append(sum(drawn) / len(drawn))
+    means.sort()
+    flat = [gain for row in each for gain in row]
+    return sum(flat) / len(flat), means[int(0.025 * samples)], means[int(0.975 * samples)]
+
+
+def _rate(marks: object) -> Rate:
+    marks = list(marks)  # type: ignore[call-overload]
+    return Rate(sum(marks), len(marks))
+
+
+def _other_kinds(kinds: Sequence[str]) -> list[str]:
+    others = [kind for kind in _KINDS if kind not in kinds]
+    if "animal" in kinds:
+        return others
+    if {"plant", "mushroom", "food", "drink"} & set(kinds):
+        return [kind for kind in others if kind not in (*_VAGUE, "food", "fruit")]
+    return [kind for kind in others if kind not in _VAGUE]
+
+
+def _a(name: str) -> str:
+    if name in _UNCOUNTED or name in _NO_ARTICLE:
+        return _UNCOUNTED.get(name, name)
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
