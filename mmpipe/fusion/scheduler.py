@@ -186,8 +186,8 @@ class Scheduler:
                 if row.memory is not None:
                     plan.memories.append((row.memory, slice(at, at + 1)))
                 plan.positions.append(row.position)
-        for row, most in self._share():
-            self._add_stretch(plan, row, row.stretch(most))
+        for reader, most in self._share():
+            self._add_stretch(plan, reader, reader.stretch(most))
         return plan
 
     def _share(self) -> Iterator[tuple[Row, int]]:
