@@ -21,6 +21,10 @@ class MediaError(InputError):
     """A media file or stream cannot be read, or holds no usable sound."""
 
 
+class ImageError(InputError):
+    """A picture cannot be read: no picture, damaged, or larger than is decoded."""
+
+
 class OutputError(MmpipeError):
     """A result cannot be written (no permission, no space). What was finished before is kept."""
 

@@ -1,0 +1,199 @@
+"""Reading and writing pictures with Pillow, in bounded memory whatever the file says."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from mmpipe.errors import ImageError
+from mmpipe.extras import require
+from mmpipe.files import reason, writing
+from mmpipe.types import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
+T = TypeVar("T")
+
+#: No photograph is larger; what is, is not looked into.
+MAX_FILE_BYTES = 100 * 2**20
+#: What is decoded at most. 64 megapixels are 192 MB, and more than nearly all cameras take.
+MAX_DECODED_PX = 64_000_000
+#: A plain JPEG can be shrunk up to 8 times a side while it is decoded, and so may have 64 times as many.
+MAX_JPEG_PX = 1_000_000_000
+#: What is kept at most: a page of print at 300 dots an inch.
+MAX_KEPT_PX = 9_000_000
+
+# Formats that Pillow reads by itself. Not EPS: it would run Ghostscript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF", "JPEG2000")
+_JPEG_START = b"\xff\xd8\xff"
+_START_BYTES = 512  # what is looked at to say what a file is that is no picture
+
+
+def load(
+    source: str | Path | bytes | BinaryIO, *, max_file_bytes: int = MAX_FILE_BYTES, max_px: int = MAX_KEPT_PX
+) -> Image:
+    """Read a picture: a path, the bytes of a file, or an open file.
+
+    It comes upright (EXIF orientation is applied), what is transparent on white, of an animation or several pages
+    the first. One with more than ``max_px`` pixels is scaled down to that.
+
+    Raises:
+        ImageError: there is no picture there, it is damaged, or it is larger than ``max_file_bytes`` or than
+            :data:`MAX_DECODED_PX`, for a plain JPEG :data:`MAX_JPEG_PX`.
+        MissingDependencyError: Pillow is not installed.
+    """
+    require("PIL.Image", "qa", "Reading pictures")
+    name = repr(str(source)) if isinstance(source, str | Path) else "The picture"
+    file = _open_file(source, name, max_file_bytes)
+    with file:
+        start = file.read(_START_BYTES)
+        file.seek(0)
+        try:
+            return Image(_pixels(_open_picture(file, start, name), max_px))
+        except ImageError:
+            raise
+        except Exception as error:  # Pillow's decoders raise what their formats drive them to
+            raise ImageError(_why(name, start, error)) from error
+
+
+def save(image: Image, path: Path) -> None:
+    """Write a PNG. A file that is there is replaced as a whole, or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    pillow = require("PIL.Image", "qa", "Writing pictures")
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        try:
+            pillow.fromarray(image.pixels).save(partial, format="PNG")
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def _open_file(source: str | Path | bytes | BinaryIO, name: str, max_bytes: int) -> BinaryIO:
+    too_big = f"{name} has more than {max_bytes / 2**20:.0f} MB. Save it smaller"
+    if isinstance(source, bytes):
+        content = source
+    elif isinstance(source, str | Path):
+        path = Path(source)
+        try:
+            size_bytes = path.stat().st_size
+            file = path.open("rb")
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            hint = " Download it first" if str(source).startswith(("http://", "https://")) else " Check the path"
+            raise ImageError(f"Cannot read {name}: {reason(error)}.{hint}") from error
+        if not size_bytes:
+            file.close()
+            raise ImageError(f"{name} is empty. Copy or download it again")
+        if size_bytes > max_bytes:
+            file.close()
+            raise ImageError(too_big)
+        return file
+    else:
+        content = source.read(max_bytes + 1)
+    if not content:
+        raise ImageError(f"{name} is empty: no bytes were given")
+    if len(content) > max_bytes:
+        raise ImageError(too_big)
+    return io.BytesIO(content)
+
+
+def _open_picture(file: BinaryIO, start: bytes, name: str) -> Picture:
+    """The picture, its header read and nothing decoded yet."""
+    from PIL import Image as Pillow
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    if start.startswith(_JPEG_START):
+        # Not by Pillow's own door, which turns away what could be shrunk while decoding.
+        picture: Any = JpegImageFile(file)
+        limit_px = MAX_DECODED_PX if picture.info.get("progressive") else MAX_JPEG_PX
+    else:
+        try:
+            picture, limit_px = Pillow.open(file, formats=_FORMATS), MAX_DECODED_PX
+        except Pillow.DecompressionBombError as error:
+            raise ImageError(f"{name} is too large: {error}. Save it smaller") from error
+    if picture.width * picture.height > limit_px:
+        raise ImageError(
+            f"{name} has {picture.width} x {picture.height} pixels; mmpipe decodes up to {limit_px / 1e6:.0f} million. "
+            "Save it smaller"
+        )
+    return picture  # type: ignore[no-any-return]
+
+
+def _pixels(picture: Picture, max_px: int) -> NDArray[np.uint8]:
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    _shrinking(picture, max_px, lambda size: picture.draft(None, size))  # what it can while it decodes, if it can
+    picture.load()
+    with suppress(Exception):  # EXIF data may be as broken as they like: the picture is whole
+        ImageOps.exif_transpose(picture, in_place=True)
+    upright = _in_colour(picture)
+    small = _shrinking(upright, max_px, lambda size: upright.resize(size, Pillow.Resampling.BICUBIC, reducing_gap=3.0))
+    return np.asarray(small or upright)
+
+
+def _shrinking(picture: Picture, max_px: int, shrink: Callable[[tuple[int, int]], T]) -> T | None:
+    """Call ``shrink`` with the size at which ``picture`` has at most ``max_px`` pixels, if it has more."""
+    scale = (max_px / (picture.width * picture.height)) ** 0.5
+    if scale >= 1:
+        return None
+    return shrink((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+
+
+def _in_colour(picture: Picture) -> Picture:
+    """Make 8-bit RGB of whatever it is."""
+    from PIL import Image as Pillow
+
+    if picture.mode.startswith(("I", "F")):
+        picture = Pillow.fromarray(_eight_bits(np.asarray(picture)))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Pillow.new("RGBA", layer.size, "white")
+        picture.alpha_composite(layer)
+    return picture.convert("RGB")
+
+
+def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey of 16 bits as 8 bits. That of 32 bits or floating point has a range nobody knows: lowest to highest."""
+    if grey.dtype.itemsize == 2:
+        return (grey.astype(np.uint16) >> 8).astype(np.uint8)
+    finite = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
+    return np.asarray(np.interp(finite, (finite.min(), max(finite.max(), finite.min() + 1e-12)), (0, 255)), np.uint8)
+
+
+def _why(name: str, start: bytes, error: Exception) -> str:
+    """What to say of a file that could not be read and begins with ``start``."""
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return f"{name} is a HEIC picture, which cannot be read here. Save it as JPEG or PNG"
+    if start.lstrip()[:5].lower() in (b"<?xml", b"<svg ") or b"<svg" in start:
+        return f"{name} is an SVG drawing or XML, not a picture of pixels. Export it as PNG"
+    if start.startswith(b"%PDF"):
+        return f"{name} is a PDF document. Export its pages as PNG"
+    if _is_text(start):
+        return f"{name} is text, whatever its name says, not a picture"
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return f"{name} is no picture that can be read. Known formats: {', '.join(_FORMATS)}"
+    return f"{name} is damaged: {reason(error)}. Copy or download it again, or save it anew"
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(start) < _START_BYTES or error.start < len(start) - 3:  # the last character may have been cut in two
+            return False
+    return not any(byte < ord("\t") for byte in start)
