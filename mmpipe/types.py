@@ -171,6 +171,9 @@ class RecognitionOptions:
     beam_size: int = 1  # 1: greedy
     initial_prompt: str | None = None  # text that could have come before
     hotwords: tuple[str, ...] = ()  # names and terms to expect
+    #: What looks like a loop or a guess is decoded again, at several times the cost. Else a loop counts as not
+    #: understood and a guess is taken, which will do where the same sound is heard again soon.
+    second_try: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ To = Annotated[str, typer.Option(help="Language to translate into; same as the s
 
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
-    rows = list(rows)
     if as_json:
-        for row in rows:
-            out.print(json.dumps(row, ensure_ascii=False), markup=False)
+        for row in rows:  # each as soon as it is there
+            out.print(json.dumps(row, ensure_ascii=False), markup=False, soft_wrap=True)
         return
+    rows = list(rows)
     columns = dict.fromkeys(key for row in rows for key in row)
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
@@ -124,7 +124,7 @@ def live(
 
     options = LiveOptions(to=to if to != "en" else None, source="en", speak=not mute)
     with _folder(keep) as folder, _progress("Replaying", 60 * minutes) as progress:
-        found = live_bench.one_session(
+        rows = live_bench.one_session(
             load_clips(data, "en"),
             folder,
             length_s=60 * minutes,
@@ -132,8 +132,7 @@ def live(
             pace=Pace(pace),
             progress=progress,
         )
-        rows = list(found)
-    _show(rows, as_json)
+        _show(rows, as_json)
 
 
 @app.command()
@@ -153,18 +152,16 @@ def sessions(
     from mmpipe.pipelines.live import LiveOptions
 
     with _folder(keep) as folder, _progress("Replaying", 60 * minutes) as progress:
-        rows = list(
-            live_bench.many_sessions(
-                load_clips(data, "en"),
-                folder,
-                counts=[int(n) for n in counts.split(",")],
-                plain_counts=[int(n) for n in plain.split(",") if n],
-                length_s=60 * minutes,
-                options=LiveOptions(to=to if to != "en" else None, source="en"),
-                progress=progress,
-            )
+        rows = live_bench.many_sessions(
+            load_clips(data, "en"),
+            folder,
+            counts=[int(n) for n in counts.split(",")],
+            plain_counts=[int(n) for n in plain.split(",") if n],
+            length_s=60 * minutes,
+            options=LiveOptions(to=to if to != "en" else None, source="en"),
+            progress=progress,
         )
-    _show(rows, as_json)
+        _show(rows, as_json)
 
 
 @app.command("no-speech")

@@ -99,8 +99,8 @@ class Whisper(Recogniser):
         return max(item.audio.duration_s + self.options.tail_s, self.options.min_context_s)
 
     def group(self, item: SpeechWindow) -> Hashable:
-        # Rows of a batch may differ in language, which is one token of the prompt.
-        return replace(item.options, language=None)
+        # Rows of a batch may differ in language, which is one token of the prompt, and in whether they are tried again.
+        return replace(item.options, language=None, second_try=True)
 
     def warmup(self) -> None:
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
@@ -112,6 +112,10 @@ class Whisper(Recogniser):
         options = items[0].options
         found = self._decode(items, full_context=not self.options.short_context, beam_size=options.beam_size)
         doubtful = [n for n, hypothesis in enumerate(found) if self._is_doubtful(hypothesis, items[n])]
+        for n in doubtful:
+            if not items[n].options.second_try and self._is_loop(found[n], items[n]):
+                found[n].text, found[n].words = "", ()
+        doubtful = [n for n in doubtful if items[n].options.second_try]
         if doubtful:
             again = self._decode([items[n] for n in doubtful], full_context=True, beam_size=max(5, options.beam_size))
             for n, hypothesis in zip(doubtful, again, strict=True):
@@ -254,12 +258,11 @@ class Whisper(Recogniser):
         return found
 
     def _is_doubtful(self, hypothesis: _Hypothesis, item: SpeechWindow) -> bool:
-        options = self.options
-        return (
-            _compression(hypothesis.text) > options.max_compression
-            or len(hypothesis.tokens) > options.max_tokens_per_s * max(item.audio.duration_s, 1.0)
-            or hypothesis.avg_logprob < options.min_avg_logprob
-        )
+        return self._is_loop(hypothesis, item) or hypothesis.avg_logprob < self.options.min_avg_logprob
+
+    def _is_loop(self, hypothesis: _Hypothesis, item: SpeechWindow) -> bool:
+        too_many = len(hypothesis.tokens) > self.options.max_tokens_per_s * max(item.audio.duration_s, 1.0)
+        return too_many or _compression(hypothesis.text) > self.options.max_compression
 
     def _align(self, items: Sequence[SpeechWindow], hypotheses: list[_Hypothesis], encoded: Any) -> None:
         """Give each hypothesis its words, from the decoder's cross-attention (openai/whisper, timing.py)."""

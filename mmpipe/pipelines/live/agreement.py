@@ -18,8 +18,9 @@ class AgreementOptions:
     hold_back_s: float = 0.3
     #: Words are committed without agreement when they have waited this long, so that disagreement cannot last.
     force_after_s: float = 4.0
-    #: Two hypotheses count as successive when the later one heard this much more. Those in between only show what is
-    #: being said: one that heard little more repeats the errors of the one before.
+    #: Hypotheses are compared that heard this much more than one another; those in between only show what is being
+    #: said: one that heard little more repeats the errors of the one before. Where they are made at longer intervals,
+    #: because the machine is busy, two thirds of it will do.
     apart_s: float = 1.4
     #: A hypothesis may begin with up to this many words that were committed already.
     overlap_words: int = 5
@@ -77,10 +78,12 @@ class LocalAgreement:
 
     def _earlier(self, heard_until_s: float) -> Sequence[Word]:
         """The latest hypothesis that had heard enough less; none before there is one."""
-        until_s = heard_until_s - self._options.apart_s
-        while len(self._hypotheses) > 1 and self._hypotheses[1][0] <= until_s:
+        apart_s = self._options.apart_s
+        if self._hypotheses and self._hypotheses[-1][0] <= heard_until_s - apart_s * 2 / 3:
+            return self._hypotheses[-1][1]
+        while len(self._hypotheses) > 1 and self._hypotheses[1][0] <= heard_until_s - apart_s:
             self._hypotheses.popleft()
-        return self._hypotheses[0][1] if self._hypotheses and self._hypotheses[0][0] <= until_s else ()
+        return self._hypotheses[0][1] if self._hypotheses and self._hypotheses[0][0] <= heard_until_s - apart_s else ()
 
     def _fresh(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """``words`` without those that were committed before, whose times move a little from window to window."""

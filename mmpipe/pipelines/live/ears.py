@@ -135,6 +135,8 @@ class Ears:
         words = [word.shifted(window.start_s) for word in segment.words]
         if window.last:
             return self._agreement.finish(words)
+        if not words:  # not understood this time: what is shown stays
+            return Update((), self._agreement.tail)
         update = self._agreement.update(words, window.end_s)
         self._trim(window, update)
         return update

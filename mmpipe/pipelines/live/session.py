@@ -233,7 +233,11 @@ class LiveSession:
 
     async def _listen(self, window: Window) -> Segment:
         began_s = self._clock.now_s()
-        options = RecognitionOptions(language=self._language, words=True, hotwords=self.options.hotwords)
+        # a short window is heard again soon, as part of a longer one
+        second_try = window.last or window.audio.duration_s > self.options.ears.trim_from_s
+        options = RecognitionOptions(
+            language=self._language, words=True, hotwords=self.options.hotwords, second_try=second_try
+        )
         step_s = self.options.ears.step_s
         self._dropped_partials += max(0, int((window.end_s - max(self._recognised_s, window.start_s)) / step_s) - 1)
         segment = await self._models.recognise(SpeechWindow(window.audio, options), self)

@@ -47,13 +47,19 @@ def test_case_and_punctuation_do_not_disagree() -> None:
 
 
 def test_a_hypothesis_that_heard_little_more_confirms_nothing() -> None:
-    agreement = LocalAgreement(AgreementOptions(apart_s=0.9))
+    agreement = LocalAgreement(AgreementOptions(apart_s=1.0))
     agreement.update(words("he was not amiss"), 2.0)
     update = agreement.update(words("he was not a miss"), 2.5)  # shown, and that is all
     assert said(update.committed) == ""
     assert said(update.tail) == said(agreement.tail) == "he was not a miss"
     agrees_with_the_first = agreement.update(words("he was not amiss at all"), 3.0)
     assert said(agrees_with_the_first.committed) == "he was not amiss"
+
+
+def test_rare_hypotheses_may_be_less_far_apart() -> None:
+    agreement = LocalAgreement(AgreementOptions(apart_s=1.5))
+    agreement.update(words("he was not amiss"), 2.0)
+    assert said(agreement.update(words("he was not amiss"), 3.1).committed) == "he was not"
 
 
 def test_disagreement_does_not_last_for_ever() -> None:

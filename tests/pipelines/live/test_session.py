@@ -118,12 +118,12 @@ def of(kind: type[Event], events: list[Event]) -> list:  # type: ignore[type-arg
 
 def test_what_is_committed_is_what_was_said(events: list[Event], librivox: list[Clip]) -> None:
     text = " ".join(event.text for event in of(Committed, events))
-    assert word_error_rate([" ".join(clip.text for clip in librivox)], [text], "en") <= 0.10
+    assert word_error_rate([" ".join(clip.text for clip in librivox)], [text], "en") <= 0.05
 
 
 def test_words_are_committed_soon_after_they_were_said(events: list[Event]) -> None:
     delays_s = [event.emitted_s - word.end_s for event in of(Committed, events) for word in event.words]
-    assert np.median(delays_s) <= 1.0  # of sound: computing takes no time on this clock
+    assert np.median(delays_s) <= 1.7  # of sound: computing takes no time on this clock
     assert max(delays_s) <= 2.5
 
 
