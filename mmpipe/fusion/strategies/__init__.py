@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmpipe.errors import InputError
+from mmpipe.fusion.strategies.additive import Additive
 from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy
+from mmpipe.fusion.strategies.cross_attention import CrossAttention
+from mmpipe.fusion.strategies.prefix import Prefix
 from mmpipe.fusion.strategies.soft_words import SoftWords
 
 __all__ = ["STRATEGIES", "FeatureBatch", "Shapes", "Strategy", "build", "register"]
@@ -19,7 +22,7 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
     return strategy
 
 
-for _known in (SoftWords,):
+for _known in (Prefix, Additive, CrossAttention, SoftWords):
     register(_known)
 
 

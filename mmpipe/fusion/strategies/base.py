@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What a strategy stands between. ``grid``: (height, width) of the spatial features."""
+    """What a strategy stands between."""
 
-    channels: int  # of pooled and spatial features
-    grid: tuple[int, int]
+    channels: int  # of the pooled features
+    spatial: tuple[int, int, int]  # channels, height, width
     labels: int  # of the encoder's classifier; 0 where it has none
     width: int  # of the language model's embeddings
 
     @classmethod
     def between(cls, features: ImageFeatures, width: int) -> Shapes:
         channels, height, across = features.spatial.shape
-        return cls(channels, (height, across), len(features.logits), width)
+        return cls(len(features.pooled), (channels, height, across), len(features.logits), width)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """Features of n pictures: ``pooled`` (n, c), ``spatial`` (n, c, h, w), ``logits`` (n, k); float32."""
+    """Features of n pictures: ``pooled`` (n, c), ``spatial`` (n, d, h, w), ``logits`` (n, k); float32."""
 
     pooled: Tensor
     spatial: Tensor
@@ -94,8 +94,9 @@ class Strategy(nn.Module, ABC):
         """Take starting values from the language model, before training; ``subjects``: what each logit stands for."""
 
     @contextmanager
-    def attending(self, encoded: Tensor, pictures: Tensor) -> Iterator[None]:
-        """While the language model runs on a batch of b rows. ``pictures``: bool (b, n), which row sees which."""
+    def attending(self, memory: Tensor, sees: Tensor) -> Iterator[None]:
+        """The language model runs inside this. ``memory``: (n, m, width), what :meth:`forward` gave for all pictures
+        of the batch. ``sees``: bool (b, t, n), which token of which row sees which picture."""
         yield
 
     def attach(self, model: nn.Module) -> None:  # noqa: B027

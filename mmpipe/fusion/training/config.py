@@ -21,6 +21,14 @@ class StrategyConfig(_Strict):
     settings: dict[str, Any] = {}
 
 
+class EncoderConfig(_Strict):
+    """An EfficientNet-Lite. ``levels``: spatial features of its earlier layers too; then ``size_px`` may be chosen."""
+
+    name: str = "efficientnet-lite2"
+    levels: bool = False
+    size_px: int | None = Field(None, ge=32)
+
+
 class LoraConfig(_Strict):
     """``rank`` 0: the language model stays as it is."""
 
@@ -37,7 +45,7 @@ class DataConfig(_Strict):
 
     recipe: Literal["data-free", "jsonl"]
     train: Path | None = None
-    #: judged by while training, to stop early; of the data-free recipe it is made up too
+    #: judged by while training, to stop early; without it a fiftieth of ``train`` is held out
     validation: Path | None = None
     #: scored at the end, never looked at before
     test: Path | None = None
@@ -62,7 +70,7 @@ class OptimiserConfig(_Strict):
 
 class TrainingConfig(_Strict):
     language_model: str = "smollm2-135m"
-    encoder: str = "efficientnet-lite2"
+    encoder: EncoderConfig = EncoderConfig()
     seed: int = 0
     strategy: StrategyConfig
     lora: LoraConfig = LoraConfig()

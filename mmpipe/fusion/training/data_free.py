@@ -28,6 +28,7 @@ class DataFree:
         seed: int = 0,
         questions_per_row: int = 8,
     ) -> None:
+        """``grid``: (height, width) of the spatial features, which are the pooled ones at every place."""
         self.simulator, self.examiner = Simulator(weight, bias), Examiner(subjects)
         self.grid, self.seed, self.questions = grid, seed, questions_per_row
         self._validation = self._packs(f"{seed}/validation", _VALIDATION_PICTURES)

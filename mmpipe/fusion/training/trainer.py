@@ -56,8 +56,8 @@ class Fusion(nn.Module):
         embeds = self.strategy.place(embeds, batch.placeholders, batch.prompt, encoded)
         bias = torch.zeros(batch.attention.shape, dtype=self.model.dtype, device=embeds.device)
         bias.masked_fill_(~batch.attention, torch.finfo(bias.dtype).min)
-        pictures = torch.eye(len(embeds), dtype=torch.bool, device=embeds.device)
-        with self.strategy.attending(encoded, pictures):
+        own = torch.eye(len(embeds), dtype=torch.bool, device=embeds.device)
+        with self.strategy.attending(encoded, own[:, None, :].expand(-1, embeds.shape[1], -1)):
             hidden = self.model.model(
                 inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False
             ).last_hidden_state
