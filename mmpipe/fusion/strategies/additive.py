@@ -31,7 +31,8 @@ class Additive(Strategy):
         return {"hidden": self.hidden}
 
     def forward(self, features: FeatureBatch) -> Tensor:
-        return (self.gate * self.project(self.norm(features.pooled))).unsqueeze(1)
+        projected: Tensor = self.project(self.norm(features.pooled))
+        return (self.gate * projected).unsqueeze(1)
 
     def place(self, embeds: Tensor, placeholders: Tensor, prompt: Tensor, encoded: Tensor) -> Tensor:
         rows = encoded.reshape(-1, encoded.shape[-1]).to(embeds.dtype)

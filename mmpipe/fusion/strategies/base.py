@@ -90,7 +90,7 @@ class Strategy(nn.Module, ABC):
         rows = encoded.reshape(-1, encoded.shape[-1]).to(embeds.dtype)
         return embeds.masked_scatter(placeholders.unsqueeze(-1), rows)
 
-    def start_from(self, language_model: LanguageModel, subjects: Sequence[Any]) -> None:  # noqa: B027
+    def start_from(self, language_model: LanguageModel, subjects: Sequence[Any]) -> None:
         """Take starting values from the language model, before training; ``subjects``: what each logit stands for."""
 
     @contextmanager
@@ -99,7 +99,7 @@ class Strategy(nn.Module, ABC):
         of the batch. ``sees``: bool (b, t, n), which token of which row sees which picture."""
         yield
 
-    def attach(self, model: nn.Module) -> None:  # noqa: B027
+    def attach(self, model: nn.Module) -> None:
         """Insert what the strategy needs inside the language model. Called once, before training or use."""
 
 

@@ -31,9 +31,8 @@ class CrossAttention(Strategy):
         self.norm = nn.LayerNorm(shapes.spatial[0])
         self.project = nn.Linear(shapes.spatial[0], shapes.width)
         self.place_in_picture = nn.Parameter(0.02 * torch.randn(grid * grid, shapes.width))
-        self.blocks = nn.ModuleDict(
-            {str(layer): _Block(shapes.width, heads) for layer in range(every - 1, layers, every)}
-        )
+        before = range(every - 1, layers, every)
+        self.blocks = nn.ModuleDict({str(layer): _Block(shapes.width, heads) for layer in before})
         self._seen: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -42,7 +41,8 @@ class CrossAttention(Strategy):
 
     def forward(self, features: FeatureBatch) -> Tensor:
         places = nn.functional.adaptive_avg_pool2d(features.spatial, self.grid).flatten(2).transpose(1, 2)
-        return self.project(self.norm(places)) + self.place_in_picture
+        projected: Tensor = self.project(self.norm(places))
+        return projected + self.place_in_picture
 
     def place(self, embeds: Tensor, placeholders: Tensor, prompt: Tensor, encoded: Tensor) -> Tensor:
         return embeds  # the placeholder only tells where the picture is spoken of
@@ -50,7 +50,7 @@ class CrossAttention(Strategy):
     def attach(self, model: nn.Module) -> None:
         layers: Any = model.get_submodule("model.layers")
         if len(layers) != self.layers:
-            raise InputError(f"cross_attention was made for {self.layers} layers; the language model has {len(layers)}.")
+            raise InputError(f"cross_attention is set to {self.layers} layers; the language model has {len(layers)}.")
         for name, block in self.blocks.items():
             layers[int(name)].register_forward_pre_hook(self._hook(block), with_kwargs=True)
 
@@ -93,7 +93,8 @@ class _Block(nn.Module):
         keys, values = (nn.functional.pad(part, (0, 0, 1, 0)) for part in (keys, values))
         looked = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         looked = self.out(looked.transpose(1, 2).flatten(2)) * sees.any(-1, keepdim=True)
-        return hidden + (self.gate.tanh() * looked).to(hidden.dtype)
+        added: Tensor = self.gate.tanh() * looked
+        return hidden + added.to(hidden.dtype)
 
     def _split(self, part: Tensor) -> Tensor:
-        return part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return part.view(*part.shape[:-1], self.heads, -1).transpose(1, 2)

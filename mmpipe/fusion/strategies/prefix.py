@@ -42,5 +42,5 @@ class Prefix(Strategy):
             places = nn.functional.adaptive_avg_pool2d(features.spatial, self.grid).flatten(2).transpose(1, 2)
         else:
             places = features.pooled.unsqueeze(1)
-        tokens = self.project(self.norm(places)).reshape(len(places), self.n_tokens, -1)
+        tokens: Tensor = self.project(self.norm(places)).reshape(len(places), self.n_tokens, -1)
         return tokens + self.place_in_picture

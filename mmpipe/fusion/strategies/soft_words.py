@@ -9,6 +9,7 @@ once soft (what else it may be); with them go learned tokens that carry how sure
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,7 @@ class SoftWords(Strategy):
     """``temperatures``: inverse; each gives one row of ``slots`` words. ``learned``: tokens besides."""
 
     name = "soft_words"
+    norm: Tensor  # of the language model's embeddings, their mean
 
     def __init__(
         self, shapes: Shapes, *, slots: int = 5, temperatures: Sequence[float] = (5.0, 1.3), learned: int = 2
@@ -67,7 +69,7 @@ class SoftWords(Strategy):
         with torch.autocast(features.logits.device.type, enabled=False):
             logits = features.logits.float()
             words = torch.cat([self._words(logits, scale) for scale in self.temperatures], 1)
-            sure = self.sureness(_sureness(logits)).view(len(logits), self.learned, -1)
+            sure: Tensor = self.sureness(_sureness(logits)).view(len(logits), self.learned, -1)
             return torch.cat([words, self.tokens + sure], 1)
 
     def _words(self, logits: Tensor, scale: float) -> Tensor:
@@ -87,4 +89,4 @@ def _chunks(tokens: int, slots: int) -> list[slice]:
     if tokens <= slots:
         return [slice(min(slot, tokens - 1), min(slot, tokens - 1) + 1) for slot in range(slots)]
     edges = [round(slot * tokens / slots) for slot in range(slots + 1)]
-    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    return [slice(start, end) for start, end in pairwise(edges)]

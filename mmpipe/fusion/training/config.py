@@ -26,14 +26,14 @@ class EncoderConfig(_Strict):
 
     name: str = "efficientnet-lite2"
     levels: bool = False
-    size_px: int | None = Field(None, ge=32)
+    size_px: int | None = Field(default=None, ge=32)
 
 
 class LoraConfig(_Strict):
     """``rank`` 0: the language model stays as it is."""
 
-    rank: int = Field(8, ge=0)
-    alpha: float = Field(16.0, gt=0)
+    rank: int = Field(default=8, ge=0)
+    alpha: float = Field(default=16.0, gt=0)
     targets: tuple[str, ...] = TARGETS
 
 
@@ -50,22 +50,22 @@ class DataConfig(_Strict):
     #: scored at the end, never looked at before
     test: Path | None = None
     #: questions about one picture in one sequence, at most
-    questions_per_row: int = Field(8, ge=1)
+    questions_per_row: int = Field(default=8, ge=1)
 
 
 class OptimiserConfig(_Strict):
     steps: int = Field(ge=1)
-    batch_pictures: int = Field(4, ge=1)
-    learning_rate: float = Field(7e-4, gt=0)
+    batch_pictures: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=7e-4, gt=0)
     #: of parameters whose name starts so, in place of ``learning_rate``; "lora": the low-rank matrices
     learning_rates: dict[str, float] = {}
-    warmup_steps: int = Field(50, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
-    evaluate_every_steps: int = Field(250, ge=1)
+    evaluate_every_steps: int = Field(default=250, ge=1)
     #: stop when the validation loss did not fall in so many evaluations
-    patience: int = Field(8, ge=1)
+    patience: int = Field(default=8, ge=1)
 
 
 class TrainingConfig(_Strict):

@@ -58,7 +58,7 @@ class FeatureTable:
             batch = FeatureBatch.of(self._encode(some))
             spatial = nn.functional.adaptive_avg_pool2d(batch.spatial, min(self._grid, *batch.spatial.shape[2:]))
             for path, *parts in zip(some, batch.pooled, spatial, batch.logits, strict=True):
-                self._parts[path] = tuple(part.half() for part in parts)  # type: ignore[assignment]
+                self._parts[path] = tuple(part.half() for part in parts)
 
     def __getitem__(self, path: Path) -> FeatureBatch:
         return FeatureBatch(*(part.float().unsqueeze(0) for part in self._parts[path]))
@@ -78,7 +78,7 @@ class Jsonl:
             out = Random(seed).sample(sorted(seen), max(1, len(seen) // 50))  # noqa: S311
             held = {path: seen.pop(path) for path in out}
             if not seen:
-                raise InputError(f"{train} is about one picture only; there is nothing to hold out. Give data.validation.")
+                raise InputError(f"{train} is about one picture only: nothing can be held out. Give data.validation.")
         table.add([*seen, *held])
         self._train, self._held = self._chunks(seen), self._chunks(held)
         self._order: tuple[int, list[int]] = (-1, [])
@@ -106,7 +106,9 @@ class Jsonl:
     def _chunks(self, asked: dict[Path, list[tuple[str, str]]]) -> list[tuple[Path, list[tuple[str, str]]]]:
         size = self.questions
         return [
-            (path, pairs[start : start + size]) for path, pairs in sorted(asked.items()) for start in range(0, len(pairs), size)
+            (path, pairs[start : start + size])
+            for path, pairs in sorted(asked.items())
+            for start in range(0, len(pairs), size)
         ]
 
     def _pack(self, path: Path, pairs: Sequence[tuple[str, str]]) -> Pack:

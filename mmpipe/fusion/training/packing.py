@@ -32,14 +32,16 @@ class Pack:
 class PackedBatch:
     """b rows of t tokens, padded on the right.
 
-    ``ids``: (b, t). ``positions``: (b, t). ``attention``: bool (b, 1, t, t), True where attended. ``placeholders``,
-    ``prompt``: bool (b, t). ``targets``: (b, t), the token to come where it is an answer's, else -100.
+    ``ids``: (b, t). ``positions``: (b, t). ``attention``: bool (b, 1, t, t), True where attended. ``blocks``: (b, t),
+    the number of the question that a token belongs to, from 1; 0 the prefix, -1 padding. ``placeholders``, ``prompt``:
+    bool (b, t). ``targets``: (b, t), the token to come where it is an answer's, else -100.
     """
 
     features: FeatureBatch
     ids: Tensor
     positions: Tensor
     attention: Tensor
+    blocks: Tensor
     placeholders: Tensor
     prompt: Tensor
     targets: Tensor
@@ -56,6 +58,10 @@ class Packer:
         self.lm = lm
         self.prefix = [lm.turn_start_id, *lm.encode("user\n"), *[lm.placeholder_id] * n_tokens]
         self.between = [lm.turn_end_id, *lm.encode("\n"), lm.turn_start_id, *lm.encode("assistant\n")]
+
+    def question(self, question: str) -> list[int]:
+        """What follows the prefix in a prompt of one question: the answer comes next."""
+        return [*self.lm.encode(question), *self.between]
 
     def __call__(self, packs: Sequence[Pack]) -> PackedBatch:
         rows = [self._row(pack) for pack in packs]
@@ -75,14 +81,14 @@ class Packer:
         features = FeatureBatch(
             *(torch.cat([getattr(pack.features, part) for pack in packs]) for part in ("pooled", "spatial", "logits"))
         )
-        return PackedBatch(features, ids, positions, attention, ids == self.lm.placeholder_id, prompt, targets)
+        return PackedBatch(features, ids, positions, attention, block, ids == self.lm.placeholder_id, prompt, targets)
 
     def _row(self, pack: Pack) -> tuple[list[int], list[int], list[int], list[int], list[bool]]:
         ids, start = list(self.prefix), len(self.prefix)
         positions, blocks = list(range(start)), [0] * start
         targets, given = [-100] * start, [True] * start
         for number, (question, answer) in enumerate(pack.pairs, start=1):
-            asked = [*self.lm.encode(question), *self.between]
+            asked = self.question(question)
             said = [*self.lm.encode(answer), self.lm.turn_end_id]
             tokens = asked + said[:-1]  # nothing is learned behind the last
             ids += tokens

@@ -127,7 +127,8 @@ class Examiner:
 
     def _sure_kind(self, probabilities: NDArray[np.float32], best: list[int]) -> str | None:
         """The finest kind among those of the best classes that the classifier is sure of."""
-        sums = {kind: float(probabilities[list(self.classes[kind])].sum()) for i in best for kind in self.subjects[i].kinds}
+        kinds = {kind for index in best for kind in self.subjects[index].kinds}
+        sums = {kind: float(probabilities[list(self.classes[kind])].sum()) for kind in sorted(kinds)}
         sure = [kind for kind, total in sums.items() if total >= KIND_SURE]
         return min(sure, key=lambda kind: len(self.classes[kind])) if sure else None
 

@@ -49,8 +49,8 @@ class Fusion(nn.Module):
         self.model, self.strategy = language_model.model, strategy
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross entropy summed over answer tokens; how many there are; how many are the likeliest (greedy decoding
-        would have said them)."""
+        """Cross entropy summed over answer tokens; which tokens of the batch are an answer's, bool (b, t); and which
+        of those are the likeliest where they stand."""
         embeds = self.model.get_input_embeddings()(batch.ids)
         encoded = self.strategy(batch.features)
         embeds = self.strategy.place(embeds, batch.placeholders, batch.prompt, encoded)
@@ -65,7 +65,7 @@ class Fusion(nn.Module):
         logits = self.model.lm_head(hidden[wanted]).float()
         targets = batch.targets[wanted]
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
-        return loss, wanted.sum(), (logits.argmax(-1) == targets).sum()
+        return loss, wanted, wanted.clone().masked_scatter(wanted, logits.argmax(-1) == targets)
 
 
 @dataclass
@@ -101,8 +101,13 @@ class Trainer:
         self.fusion, self.optimiser = self.accelerator.prepare(fusion, self.optimiser)
         self.progress = Progress()
 
+    @property
+    def is_main(self) -> bool:
+        """Of several processes, the one that writes."""
+        return bool(self.accelerator.is_main_process)
+
     def _groups(self) -> list[dict[str, Any]]:
-        opt, groups = self.config.optimiser, {}
+        opt, groups = self.config.optimiser, dict[float, list[nn.Parameter]]()
         for name, value in self.trained.items():
             known = [part for part in opt.learning_rates if part in name]
             rate = opt.learning_rates[max(known, key=len)] if known else opt.learning_rate
@@ -118,7 +123,7 @@ class Trainer:
         try:
             with (self.out / "log.jsonl").open("a" if resume else "w", encoding="utf-8") as stream:
                 for line in self._steps():
-                    if self.accelerator.is_main_process:
+                    if self.is_main:
                         stream.write(json.dumps(line) + "\n")
                         stream.flush()
                     if self.progress.since_best >= opt.patience:
@@ -139,13 +144,13 @@ class Trainer:
                 group["lr"] = group["base"] * _scale(progress.step, opt.warmup_steps, opt.steps)
             batch = self.packer(self.recipe.batch(progress.step * ranks + rank, opt.batch_pictures))
             with self.accelerator.autocast():
-                loss, tokens, right = self.fusion(batch.to(self.accelerator.device))
-            self.accelerator.backward(loss / tokens)
+                loss, wanted, right = self.fusion(batch.to(self.accelerator.device))
+            self.accelerator.backward(loss / wanted.sum())
             norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), opt.clip_norm)
             self.optimiser.step()
             self.optimiser.zero_grad()
             progress.step += 1
-            sums += torch.stack([loss.detach(), tokens, right]).float().cpu()
+            sums += _sums(loss, wanted, right)
             evaluate = progress.step % opt.evaluate_every_steps == 0 or progress.step == opt.steps
             if progress.step % 25 == 0 or evaluate:
                 line: dict[str, Any] = {
@@ -160,24 +165,40 @@ class Trainer:
                     line |= self._validate()
                 yield line
 
-    def _validate(self) -> dict[str, float]:
+    def exact(self, packs: Sequence[Pack]) -> list[bool]:
+        """Of each question in turn, whether greedy decoding gives the answer to the letter: it does if and only if
+        every token of the answer, its end included, is the likeliest behind the ones before."""
+        return [right for _, rights in self._judged(packs) for right in rights]
+
+    def _judged(self, packs: Sequence[Pack]) -> Iterator[tuple[Tensor, list[bool]]]:
+        """In batches: the sums of the loss, the tokens and the right ones; and which questions are right."""
         self.fusion.eval()
-        sums, packs = torch.zeros(3), self.recipe.validation()
         size = 2 * self.config.optimiser.batch_pictures
-        with torch.no_grad(), self.accelerator.autocast():
-            for start in range(0, len(packs), size):
-                batch = self.packer(packs[start : start + size]).to(self.accelerator.device)
-                sums += torch.stack([value.float() for value in self.fusion(batch)]).cpu()
+        for start in range(0, len(packs), size):
+            batch = self.packer(packs[start : start + size]).to(self.accelerator.device)
+            with torch.no_grad(), self.accelerator.autocast():
+                loss, wanted, right = self.fusion(batch)
+            wrong = ((wanted & ~right).unsqueeze(-1) & nn.functional.one_hot(batch.blocks.clamp_min(0)).bool()).any(1)
+            counts = [len(pack.pairs) for pack in packs[start : start + size]]
+            yield (
+                _sums(loss, wanted, right),
+                [not flag for row, count in zip(wrong.tolist(), counts, strict=True) for flag in row[1 : count + 1]],
+            )
         self.fusion.train()
+
+    def _validate(self) -> dict[str, float]:
+        judged = list(self._judged(self.recipe.validation()))
+        sums = torch.stack([part for part, _ in judged]).sum(0)
+        exact = [right for _, rights in judged for right in rights]
         loss = float(sums[0] / sums[1])
         progress = self.progress
         progress.since_best = 0 if loss < progress.best_loss else progress.since_best + 1
         if loss < progress.best_loss:
             progress.best_loss = loss
-            if self.accelerator.is_main_process:
+            if self.is_main:
                 _write(self.state(), self.out / "best.safetensors")
         self._save_state()
-        return {"validation_loss": round(loss, 4), "validation_accuracy": round(float(sums[2] / sums[1]), 4)}
+        return {"validation_loss": round(loss, 4), "validation_exact": round(sum(exact) / len(exact), 4)}
 
     def state(self) -> dict[str, Tensor]:
         """What was trained and what the strategy keeps: "strategy.*" and "model.*lora*", fp16 on the CPU."""
@@ -194,7 +215,7 @@ class Trainer:
 
     def _save_state(self) -> None:
         """Weights and moments in full precision, to go on from."""
-        if not self.accelerator.is_main_process:
+        if not self.is_main:
             return
         tensors = {f"weights.{name}": value.detach().cpu() for name, value in self.trained.items()}
         moments = self.optimiser.state
@@ -218,6 +239,10 @@ class Trainer:
                 parts = ("step", "exp_avg", "exp_avg_sq")
                 if f"exp_avg.{name}" in tensors:
                     self.optimiser.state[value] = {part: tensors[f"{part}.{name}"].to(value.device) for part in parts}
+
+
+def _sums(loss: Tensor, wanted: Tensor, right: Tensor) -> Tensor:
+    return torch.stack([loss.detach().float(), wanted.sum().float(), right.sum().float()]).cpu()
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -1,0 +1,178 @@
+"""``mmpipe train``: adapters that fuse pictures into a language model, and how good they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mmpipe.cli.console import err, guarded, out
+
+if TYPE_CHECKING:
+    from mmpipe.stage import ImageEncoder
+
+app = typer.Typer(help="Train adapters that fuse pictures into a language model.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(help="A TOML file; configs/ has examples.", show_default=False)]
+Pictures = Annotated[Path | None, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+@guarded
+def fusion(
+    config: Config,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the log, the state and the adapter.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
+    score_pictures: Annotated[
+        bool, typer.Option("--score", help="Score on the lists of real pictures at the end.")
+    ] = False,
+    pictures: Pictures = None,
+) -> None:
+    """Train one adapter. Ctrl-C keeps what was learned: go on with --resume.
+
+    With several GPUs: accelerate launch $(which mmpipe) train fusion CONFIG --out FOLDER.
+    """
+    from mmpipe.fusion import checkpoint
+    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.fusion.lora import Lora
+    from mmpipe.fusion.training import provenance
+    from mmpipe.fusion.training.config import TrainingConfig
+    from mmpipe.fusion.training.trainer import Trainer
+
+    settings = TrainingConfig.read(config)
+    encoder = _encoder(settings.encoder)
+    language_model = LanguageModel.load(settings.language_model, dtype="bfloat16")
+    strategy, recipe = _prepared(settings, encoder, language_model)
+    trainer = Trainer(settings, language_model, strategy, recipe, out_folder)
+    results: dict[str, Any] = {}
+    try:
+        trainer.run(resume)
+        if settings.data.test:
+            exact = trainer.exact(recipe.packs(settings.data.test))
+            results["test"] = {"exact": round(sum(exact) / len(exact), 4), "questions": len(exact)}
+    finally:
+        if trainer.is_main:
+            folder = out_folder / "adapter"
+            fits = checkpoint.Fits(
+                encoder.identity, language_model.revision, settings.encoder.name, settings.language_model
+            )
+            lora = Lora(**settings.lora.model_dump()) if settings.lora.rank else None
+            checkpoint.save(folder, strategy, trainer.state(), fits, lora)
+            results |= {"steps": trainer.progress.step, "validation_loss": round(trainer.progress.best_loss, 4)}
+            provenance.write(folder, settings, config, results)
+            err.print(f"[green]Adapter:[/] {folder}  {json.dumps(results)}")
+    if score_pictures and trainer.is_main:
+        del trainer, language_model
+        results["scores"] = _scores(folder, settings.encoder, pictures)
+        provenance.write(folder, settings, config, results)
+        _show(results["scores"])
+
+
+@app.command()
+@guarded
+def score(
+    adapter: Annotated[
+        Path | None, typer.Argument(help="An adapter's folder; without it the one mmpipe carries.")
+    ] = None,
+    pictures: Pictures = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score an adapter on the fixed lists of real pictures, beside the same language model told the class in words."""
+    from mmpipe.fusion import checkpoint
+    from mmpipe.fusion.training.config import EncoderConfig
+
+    scores = _scores(adapter or checkpoint.SHIPPED, EncoderConfig(), pictures)
+    if as_json:
+        out.print_json(data=scores)
+    else:
+        _show(scores)
+
+
+def _encoder(settings: Any) -> ImageEncoder:
+    from mmpipe.vision.efficientnet import EfficientNetLite
+    from mmpipe.vision.multilevel import MultiLevelEfficientNetLite
+
+    if settings.levels:
+        return MultiLevelEfficientNetLite(settings.name, size_px=settings.size_px)
+    return EfficientNetLite(settings.name)
+
+
+def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, Any]:
+    """The strategy before training, and the recipe."""
+    import numpy as np
+    import torch
+
+    from mmpipe.fusion.strategies import Shapes, build
+    from mmpipe.fusion.training.data_free import DataFree
+    from mmpipe.fusion.training.jsonl import FeatureTable, Jsonl
+    from mmpipe.types import Image
+    from mmpipe.vision.images import load
+    from mmpipe.vision.labels import imagenet_labels
+
+    blank = encoder.run([Image(np.zeros((32, 32, 3), np.uint8))])[0]
+    shapes = Shapes.between(blank, language_model.width)
+    torch.manual_seed(settings.seed)
+    strategy = build(settings.strategy.name, shapes, settings.strategy.settings)
+    subjects, data = imagenet_labels(), settings.data
+    strategy.start_from(language_model, subjects)
+    if data.recipe == "data-free":
+        weight, bias = (torch.from_numpy(part) for part in (encoder.classifier_weight, encoder.classifier_bias))
+        return strategy, DataFree(weight, bias, subjects, shapes.spatial[1:], settings.seed, data.questions_per_row)
+    table = FeatureTable(lambda paths: encoder.run([load(path) for path in paths]), getattr(strategy, "grid", 0) or 1)
+    return strategy, Jsonl(data.train, data.validation, table, settings.seed, data.questions_per_row)
+
+
+def _scores(folder: Path, encoder_settings: Any, pictures: Path | None) -> dict[str, Any]:
+    """Rates of right answers on both lists: ours and the cascade's, with confidence intervals."""
+    from mmpipe.evaluate import fusion as lists
+    from mmpipe.evaluate import fusion_models as models
+    from mmpipe.evaluate.fusion_pictures import fetch_pictures
+    from mmpipe.fusion import checkpoint
+    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.vision.images import load
+    from mmpipe.vision.labels import imagenet_labels, kinds
+
+    encoder, labels = _encoder(encoder_settings), [label.name for label in imagenet_labels()]
+    members = {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
+    plain, fused = LanguageModel.load(), LanguageModel.load()
+    strategy = checkpoint.load(folder, fused, encoder.identity)
+    scores: dict[str, Any] = {}
+    for which in ("stamps", "photos"):
+        root = fetch_pictures(which, pictures or Path.home() / ".cache/mmpipe/evaluation")
+        shown = lists.pictures(which)
+        features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}
+        asked = lists.questions(shown, members)
+        ours = [answer.text for answer in models.fused(fused, strategy, features, asked)]
+        theirs = [answer.text for answer in models.cascade(plain, labels, features, asked)]
+        alone = [labels[int(features[one.picture].logits.argmax())] for one in asked]
+        scores[which] = {
+            name: {sort: _told(rate) for sort, rate in lists.rates(asked, answers).items()}
+            for name, answers in (("fusion", ours), ("cascade", theirs))
+        }
+        scores[which]["encoder"] = {"name": _told(lists.rates(asked, alone)["name"])}
+        scores[which]["advantage"] = {
+            sort: [round(value, 4) for value in lists.advantage(asked, ours, theirs, sort)]
+            for sort in ("name", "presence", "category")
+        }
+    return scores
+
+
+def _told(rate: Any) -> dict[str, Any]:
+    low, high = rate.interval
+    return {"rate": round(rate.value, 4), "low": round(low, 4), "high": round(high, 4), "of": rate.total}
+
+
+def _show(scores: dict[str, Any]) -> None:
+    for which, systems in scores.items():
+        sorts = list(systems["fusion"])
+        table = Table(which, *sorts, box=None, pad_edge=False, header_style="bold")
+        for name in ("fusion", "cascade", "encoder"):
+            cells = (systems[name].get(sort) for sort in sorts)
+            table.add_row(
+                name, *(f"{cell['rate']:.3f} ({cell['low']:.2f}-{cell['high']:.2f})" if cell else "" for cell in cells)
+            )
+        out.print(table)
