@@ -52,7 +52,7 @@ class FeatureTable:
         self._parts: dict[Path, tuple[Tensor, Tensor, Tensor]] = {}
 
     def add(self, paths: Sequence[Path]) -> None:
-        new = [path for path in paths if path not in self._parts]
+        new = [path for path in dict.fromkeys(paths) if path not in self._parts]
         for start in range(0, len(new), _AT_ONCE):
             some = new[start : start + _AT_ONCE]
             batch = FeatureBatch.of(self._encode(some))

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmpipe.errors import InputError
 from mmpipe.extras import require
 from mmpipe.fusion.lora import Lora, add_lora, lora_state
 from mmpipe.fusion.strategies.base import Strategy
@@ -229,6 +230,8 @@ class Trainer:
         from safetensors import safe_open
 
         path = self.out / "state.safetensors"
+        if not path.exists():
+            raise InputError(f"There is nothing to resume in {self.out}. Start without --resume.")
         with safe_open(path, "pt") as stream:
             kept = stream.metadata()
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
