@@ -12,8 +12,11 @@ __version__ = "0.1.0"
 
 #: public name -> module that defines it
 _PUBLIC = {
+    "Answer": "mmpipe.types",
     "Audio": "mmpipe.types",
     "Batcher": "mmpipe.batching",
+    "Image": "mmpipe.types",
+    "Message": "mmpipe.types",
     "MmpipeError": "mmpipe.errors",
     "Recogniser": "mmpipe.stage",
     "Segment": "mmpipe.types",
@@ -49,7 +52,10 @@ if TYPE_CHECKING:
     from mmpipe.stage import Stage as Stage
     from mmpipe.stage import Synthesiser as Synthesiser
     from mmpipe.stage import Translator as Translator
+    from mmpipe.types import Answer as Answer
     from mmpipe.types import Audio as Audio
+    from mmpipe.types import Image as Image
+    from mmpipe.types import Message as Message
     from mmpipe.types import Segment as Segment
     from mmpipe.types import Transcript as Transcript
     from mmpipe.types import Translation as Translation

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,3 +223,44 @@ class TranslatedSegment:
     source: Segment
     translation: Translation
     speech: Audio | None = None
+
+
+#: What a message is made of: text, a picture's file, a picture, speech.
+Content = str | Path | Image | Audio
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One turn of a conversation. ``content``: in the order in which it is to be read."""
+
+    role: Literal["system", "user", "assistant"]
+    content: tuple[Content, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several answers that a question allowed. The probabilities of all of them sum to 1."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The answer to a question about pictures.
+
+    ``confidence``: the probability, 0..1, that it is right, as far as the adapter was calibrated. ``refused``: it says
+    that it cannot be told, because the language model said so or its confidence was below the threshold; ``said`` is
+    then what it would have been.
+    """
+
+    text: str  # in ``language``
+    question: str  # as it was typed or heard
+    language: str  # ISO 639-1
+    said: str  # by the language model itself, in English
+    confidence: float
+    refused: bool = False
+    read: tuple[TextLine, ...] = ()  # the answer is this text, found in the picture
+    choices: tuple[Choice, ...] = ()  # where there were some: all of them, the likeliest first
+    data: Any = None  # where a JSON schema was given: what ``text`` holds
+    speech: Audio | None = None  # ``text``, spoken
