@@ -146,7 +146,8 @@ def _scores(folder: Path, encoder_settings: Any, pictures: Path | None) -> dict[
         shown = lists.pictures(which)
         features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}
         asked = lists.questions(shown, members)
-        ours = [answer.text for answer in models.fused(fused, strategy, features, asked)]
+        answered = models.fused(fused, strategy, features, asked)
+        ours, sure = [answer.text for answer in answered], [answer.confidence for answer in answered]
         theirs = [answer.text for answer in models.cascade(plain, labels, features, asked)]
         alone = [labels[int(features[one.picture].logits.argmax())] for one in asked]
         scores[which] = {
@@ -154,6 +155,14 @@ def _scores(folder: Path, encoder_settings: Any, pictures: Path | None) -> dict[
             for name, answers in (("fusion", ours), ("cascade", theirs))
         }
         scores[which]["encoder"] = {"name": _told(lists.rates(asked, alone)["name"])}
+        marks = [
+            (lists.right(one, said), c) for one, said, c in zip(asked, ours, sure, strict=True) if one.sort != "beyond"
+        ]
+        flags, confidences = [ok for ok, _ in marks], [c for _, c in marks]
+        scores[which]["confidence"] = {
+            "calibration_error": round(lists.calibration_error(flags, confidences), 4),
+            "ranking": round(lists.ranking(flags, confidences), 4),
+        }
         scores[which]["advantage"] = {
             sort: [round(value, 4) for value in lists.advantage(asked, ours, theirs, sort)]
             for sort in ("name", "presence", "category")

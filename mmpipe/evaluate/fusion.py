@@ -189,6 +189,26 @@ def advantage(
     return sum(flat) / len(flat), means[int(0.025 * samples)], means[int(0.975 * samples)]
 
 
+def calibration_error(right: Sequence[bool], confidences: Sequence[float], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599): how far confidence is from the share of right
+    answers, the mean over ``bins`` equally wide ranges of confidence, weighted by their answers."""
+    sums = [[0.0, 0.0] for _ in range(bins)]
+    for ok, sure in zip(right, confidences, strict=True):
+        place = sums[min(int(sure * bins), bins - 1)]
+        place[0] += ok
+        place[1] += sure
+    return sum(abs(hits - sure) for hits, sure in sums) / max(1, len(right))
+
+
+def ranking(right: Sequence[bool], confidences: Sequence[float]) -> float:
+    """The area under the ROC curve: how often a right answer is given more confidence than a wrong one."""
+    good = [sure for ok, sure in zip(right, confidences, strict=True) if ok]
+    bad = [sure for ok, sure in zip(right, confidences, strict=True) if not ok]
+    if not good or not bad:
+        return 0.5
+    return sum((a > b) + 0.5 * (a == b) for a in good for b in bad) / (len(good) * len(bad))
+
+
 def _rate(marks: Iterable[bool]) -> Rate:
     marks = list(marks)
     return Rate(sum(marks), len(marks))

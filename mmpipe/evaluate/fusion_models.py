@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 
 import torch
 
 from mmpipe.evaluate.fusion import Asked
+from mmpipe.fusion.confidence import confidence
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
@@ -21,10 +23,10 @@ _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """``logprob``: of the answer's tokens, their mean, natural."""
+    """``confidence``: 0..1, that the answer is right."""
 
     text: str
-    logprob: float
+    confidence: float
 
 
 def fused(
@@ -49,7 +51,11 @@ def fused(
             for one in asked
         ]
     with GenerationEngine(language_model) as engine:
-        return [Answered(said.text, said.mean_logprob) for said in engine.generate(requests)]
+        said = engine.generate(requests)
+    return [
+        Answered(one.text, confidence(one.text, one.logprobs, [features[question.picture]]))
+        for question, one in zip(asked, said, strict=True)
+    ]
 
 
 def cascade(
@@ -71,8 +77,8 @@ def cascade(
         scores = {i: engine.score(ScoreRequest(prompts[i], yes_no), block=True) for i in sorted(closed)}
         open_ones = [i for i in range(len(asked)) if i not in closed]
         said = engine.generate(GenerationRequest(prompts[i], max_new_tokens=_CASCADE_TOKENS) for i in open_ones)
-        answers = {i: Answered(one.text, one.mean_logprob) for i, one in zip(open_ones, said, strict=True)}
+        answers = {i: Answered(one.text, exp(sum(one.logprobs))) for i, one in zip(open_ones, said, strict=True)}
         for i, future in scores.items():
             yes, no = (score.logprob for score in future.result())
-            answers[i] = Answered("Yes." if yes > no else "No.", max(yes, no))
+            answers[i] = Answered("Yes." if yes > no else "No.", exp(max(yes, no)) / (exp(yes) + exp(no)))
     return [answers[i] for i in range(len(asked))]

@@ -4,7 +4,18 @@ import hashlib
 
 import pytest
 
-from mmpipe.evaluate.fusion import Asked, Rate, advantage, pictures, questions, rates, refused, right
+from mmpipe.evaluate.fusion import (
+    Asked,
+    Rate,
+    advantage,
+    calibration_error,
+    pictures,
+    questions,
+    ranking,
+    rates,
+    refused,
+    right,
+)
 
 MEMBERS = {kind: ["one of them"] for kind in ("dog", "cat", "car", "ship", "boat", "spider", "butterfly")}
 
@@ -53,3 +64,9 @@ def test_the_advantage_over_another_system_is_of_the_same_questions() -> None:
     gain, low, high = advantage(asked, ["cat"] * 15 + ["dog"] * 5, ["cat"] * 5 + ["dog"] * 15, "name")
     assert gain == 0.5
     assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_calibration_and_ranking_of_confidence() -> None:
+    assert calibration_error([True, False, True, False], [0.55, 0.55, 0.95, 0.95]) == pytest.approx(0.25)
+    assert ranking([True, False], [0.9, 0.1]) == 1.0
+    assert ranking([True, False], [0.5, 0.5]) == 0.5

@@ -128,7 +128,10 @@ def test_a_strategy_of_ones_own_is_one_short_class() -> None:
     class Mean(Strategy):
         name = "mean-of-channels"
         n_tokens = 1
-        settings: dict[str, object] = {}
+
+        @property
+        def settings(self) -> dict[str, object]:
+            return {}
 
         def forward(self, features: FeatureBatch) -> Tensor:
             return features.pooled.mean(1, keepdim=True).expand(-1, self.shapes.width).unsqueeze(1)
