@@ -36,21 +36,18 @@ def fused(
     packer = Packer(language_model, strategy.n_tokens)
     prefix = torch.tensor(packer.prefix)
     with torch.inference_mode():
-        plain, spliced = language_model.embed(prefix), {}
+        plain, spliced, memory = language_model.embed(prefix), {}, {}
         placeholders, prompt = prefix == language_model.placeholder_id, torch.ones(1, len(prefix), dtype=torch.bool)
         for name in dict.fromkeys(one.picture for one in asked):
             encoded = strategy(FeatureBatch.of([features[name]]))
             spliced[name] = strategy.place(plain.unsqueeze(0), placeholders.unsqueeze(0), prompt, encoded)[0]
-        requests = [
-            GenerationRequest(
-                Prompt(
-                    embeddings=torch.cat([spliced[one.picture], language_model.embed(packer.question(one.question))])
-                ),
-                max_new_tokens=_FUSED_TOKENS,
-            )
-            for one in asked
-        ]
-    with GenerationEngine(language_model) as engine:
+            memory[name] = encoded if strategy.attends else None
+        requests = []
+        for one in asked:
+            question = language_model.embed(packer.question(one.question))
+            prompt_of = Prompt(torch.cat([spliced[one.picture], question]), memory=memory[one.picture])
+            requests.append(GenerationRequest(prompt_of, max_new_tokens=_FUSED_TOKENS))
+    with GenerationEngine(language_model, attending=strategy.attending if strategy.attends else None) as engine:
         said = engine.generate(requests)
     return [
         Answered(one.text, confidence(one.text, one.logprobs, [features[question.picture]]))

@@ -65,6 +65,8 @@ class Strategy(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    #: whether the language model must run inside :meth:`attending`
+    attends: ClassVar[bool] = False
     n_tokens: int
 
     def __init__(self, shapes: Shapes) -> None:

@@ -21,6 +21,7 @@ class CrossAttention(Strategy):
     """``every``: a block before each so-many-th layer of ``layers``, the language model's. ``grid``: places a side."""
 
     name = "cross_attention"
+    attends = True
     n_tokens = 1
 
     def __init__(self, shapes: Shapes, *, layers: int, every: int = 6, heads: int = 4, grid: int = 3) -> None:

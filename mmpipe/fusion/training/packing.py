@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mmpipe.fusion.chat import Message, RenderedChat, render
 from mmpipe.fusion.strategies.base import FeatureBatch
 
 if TYPE_CHECKING:
@@ -54,14 +55,16 @@ class Packer:
     """Makes rows of :class:`Pack`, with ``n_tokens`` placeholders for a picture."""
 
     def __init__(self, language_model: LanguageModel, n_tokens: int) -> None:
-        lm = language_model
-        self.lm = lm
-        self.prefix = [lm.turn_start_id, *lm.encode("user\n"), *[lm.placeholder_id] * n_tokens]
-        self.between = [lm.turn_end_id, *lm.encode("\n"), lm.turn_start_id, *lm.encode("assistant\n")]
+        self.lm, self.n_tokens = language_model, n_tokens
+        chat = self._chat("?")
+        self.prefix = list(chat.token_ids[: chat.media[0].stop])
 
     def question(self, question: str) -> list[int]:
         """What follows the prefix in a prompt of one question: the answer comes next."""
-        return [*self.lm.encode(question), *self.between]
+        return list(self._chat(question).token_ids[len(self.prefix) :])
+
+    def _chat(self, question: str) -> RenderedChat:
+        return render(self.lm, [Message("user", (None, question))], self.n_tokens)
 
     def __call__(self, packs: Sequence[Pack]) -> PackedBatch:
         rows = [self._row(pack) for pack in packs]
