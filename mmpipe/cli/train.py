@@ -12,6 +12,8 @@ from rich.table import Table
 from mmpipe.cli.console import err, guarded, out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmpipe.stage import ImageEncoder
 
 app = typer.Typer(help="Train adapters that fuse pictures into a language model.", no_args_is_help=True)
@@ -67,7 +69,7 @@ def fusion(
             err.print(f"[green]Adapter:[/] {folder}  {json.dumps(results)}")
     if score_pictures and trainer.is_main:
         del trainer, language_model
-        results["scores"] = _scores(folder, settings.encoder, pictures)
+        results["scores"] = _scores([folder], settings.encoder, pictures)
         provenance.write(folder, settings, config, results)
         _show(results["scores"])
 
@@ -75,17 +77,15 @@ def fusion(
 @app.command()
 @guarded
 def score(
-    adapter: Annotated[
-        Path | None, typer.Argument(help="An adapter's folder; without it the one mmpipe carries.")
-    ] = None,
+    adapters: Annotated[list[Path] | None, typer.Argument(help="Folders; without any the one mmpipe carries.")] = None,
     pictures: Pictures = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score an adapter on the fixed lists of real pictures, beside the same language model told the class in words."""
+    """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.training.config import EncoderConfig
 
-    scores = _scores(adapter or checkpoint.SHIPPED, EncoderConfig(), pictures)
+    scores = _scores(adapters or [checkpoint.SHIPPED], EncoderConfig(), pictures)
     if as_json:
         out.print_json(data=scores)
     else:
@@ -126,8 +126,9 @@ def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, An
     return strategy, Jsonl(data.train, data.validation, table, settings.seed, data.questions_per_row)
 
 
-def _scores(folder: Path, encoder_settings: Any, pictures: Path | None) -> dict[str, Any]:
-    """Rates of right answers on both lists: ours and the cascade's, with confidence intervals."""
+def _scores(folders: Sequence[Path], encoder_settings: Any, pictures: Path | None) -> dict[str, Any]:
+    """List -> system -> rates of right answers with confidence intervals. The systems: each adapter by the name of
+    its strategy, the cascade, the encoder alone."""
     from mmpipe.evaluate import fusion as lists
     from mmpipe.evaluate import fusion_models as models
     from mmpipe.evaluate.fusion_pictures import fetch_pictures
@@ -138,36 +139,47 @@ def _scores(folder: Path, encoder_settings: Any, pictures: Path | None) -> dict[
 
     encoder, labels = _encoder(encoder_settings), [label.name for label in imagenet_labels()]
     members = {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
-    plain, fused = LanguageModel.load(), LanguageModel.load()
-    strategy = checkpoint.load(folder, fused, encoder.identity)
+    plain, adapted = LanguageModel.load(), {}
+    for number, folder in enumerate(folders, start=1):
+        model = LanguageModel.load()
+        strategy = checkpoint.load(folder, model, encoder.identity)
+        adapted[strategy.name if strategy.name not in adapted else f"{strategy.name} {number}"] = model, strategy
     scores: dict[str, Any] = {}
     for which in ("stamps", "photos"):
         root = fetch_pictures(which, pictures or Path.home() / ".cache/mmpipe/evaluation")
         shown = lists.pictures(which)
         features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}
         asked = lists.questions(shown, members)
-        answered = models.fused(fused, strategy, features, asked)
-        ours, sure = [answer.text for answer in answered], [answer.confidence for answer in answered]
         theirs = [answer.text for answer in models.cascade(plain, labels, features, asked)]
         alone = [labels[int(features[one.picture].logits.argmax())] for one in asked]
         scores[which] = {
-            name: {sort: _told(rate) for sort, rate in lists.rates(asked, answers).items()}
-            for name, answers in (("fusion", ours), ("cascade", theirs))
+            "encoder": {"name": _told(lists.rates(asked, alone)["name"])},
+            "cascade": _rates(asked, theirs),
         }
-        scores[which]["encoder"] = {"name": _told(lists.rates(asked, alone)["name"])}
-        marks = [
-            (lists.right(one, said), c) for one, said, c in zip(asked, ours, sure, strict=True) if one.sort != "beyond"
-        ]
-        flags, confidences = [ok for ok, _ in marks], [c for _, c in marks]
-        scores[which]["confidence"] = {
-            "calibration_error": round(lists.calibration_error(flags, confidences), 4),
-            "ranking": round(lists.ranking(flags, confidences), 4),
-        }
-        scores[which]["advantage"] = {
-            sort: [round(value, 4) for value in lists.advantage(asked, ours, theirs, sort)]
-            for sort in ("name", "presence", "category")
-        }
+        for name, (model, strategy) in adapted.items():
+            answered = models.fused(model, strategy, features, asked)
+            ours = [answer.text for answer in answered]
+            reached = [
+                (lists.right(one, a.text), a.confidence)
+                for one, a in zip(asked, answered, strict=True)
+                if one.sort != "beyond"
+            ]
+            right, sure = [ok for ok, _ in reached], [confidence for _, confidence in reached]
+            scores[which][name] = _rates(asked, ours) | {
+                "calibration_error": round(lists.calibration_error(right, sure), 4),
+                "ranking": round(lists.ranking(right, sure), 4),
+                "advantage": {
+                    sort: [round(value, 4) for value in lists.advantage(asked, ours, theirs, sort)]
+                    for sort in ("name", "presence", "category")
+                },
+            }
     return scores
+
+
+def _rates(asked: Any, answers: Sequence[str]) -> dict[str, Any]:
+    from mmpipe.evaluate.fusion import rates
+
+    return {sort: _told(rate) for sort, rate in rates(asked, answers).items()}
 
 
 def _told(rate: Any) -> dict[str, Any]:
@@ -177,11 +189,9 @@ def _told(rate: Any) -> dict[str, Any]:
 
 def _show(scores: dict[str, Any]) -> None:
     for which, systems in scores.items():
-        sorts = list(systems["fusion"])
+        sorts = list(systems["cascade"])
         table = Table(which, *sorts, box=None, pad_edge=False, header_style="bold")
-        for name in ("fusion", "cascade", "encoder"):
-            cells = (systems[name].get(sort) for sort in sorts)
-            table.add_row(
-                name, *(f"{cell['rate']:.3f} ({cell['low']:.2f}-{cell['high']:.2f})" if cell else "" for cell in cells)
-            )
+        for name, cells in systems.items():
+            told = (cells.get(sort) for sort in sorts)
+            table.add_row(name, *(f"{c['rate']:.3f} ({c['low']:.2f}-{c['high']:.2f})" if c else "" for c in told))
         out.print(table)

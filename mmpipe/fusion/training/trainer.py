@@ -132,6 +132,7 @@ class Trainer:
                         break
         finally:
             self._save_state()
+        self.accelerator.wait_for_everyone()
         with suppress(FileNotFoundError):
             self._load(load_file(self.out / "best.safetensors"))
 
