@@ -50,7 +50,7 @@ def fusion(
     language_model = LanguageModel.load(settings.language_model, dtype="bfloat16")
     strategy, recipe = _prepared(settings, encoder, language_model)
     trainer = Trainer(settings, language_model, strategy, recipe, out_folder)
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"commit": provenance.commit()}
     try:
         trainer.run(resume)
         if settings.data.test:

@@ -77,6 +77,7 @@ def test_an_adapter_is_trained_from_a_configuration_and_says_where_it_comes_from
     assert told["test"] == {"exact": 1.0, "questions": 2}  # red is told from blue
     assert told["config"]["strategy"]["name"] == "prefix"
     assert told["sha256"] == json.loads((adapter / "config.json").read_text("utf-8"))["sha256"]
+    assert len(told["commit"].rstrip("+")) == 40 or told["commit"] == "unknown"
     assert str(folder) not in json.dumps(told)
     assert checkpoint.load(adapter, LanguageModel.tiny(), "colours 1").n_tokens == 4
 

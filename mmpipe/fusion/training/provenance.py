@@ -15,12 +15,11 @@ _PACKAGES = ("mmpipe", "torch", "transformers", "peft", "accelerate")
 
 
 def write(folder: Path, config: TrainingConfig, config_file: Path, results: dict[str, Any]) -> None:
-    """``provenance.json``. ``results``: steps, times and scores."""
+    """``provenance.json``. ``results``: the commit that was trained with, steps and scores."""
     told = {
         "config_file": config_file.name,
         "config": config.model_dump(mode="json", exclude={"data": {"train", "validation", "test"}}),
         "seed": config.seed,
-        "commit": commit(Path(__file__).parent),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "sha256": json.loads((folder / "config.json").read_text("utf-8"))["sha256"],
         **results,
@@ -28,8 +27,9 @@ def write(folder: Path, config: TrainingConfig, config_file: Path, results: dict
     (folder / "provenance.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
-def commit(folder: Path) -> str:
-    """The commit that the code in ``folder`` is at, "+" behind it if there is more; "unknown" outside a repository."""
+def commit() -> str:
+    """The commit that this code is at, "+" behind it if it was changed since; "unknown" outside a repository."""
+    folder = Path(__file__).parents[1]
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".") else "")
