@@ -112,6 +112,11 @@ class Endpointer:
         """First frame of the span that is open now; None in silence."""
         return self._start
 
+    @property
+    def silent_frames(self) -> int:
+        """How long nothing has been said within the open span."""
+        return self._now - 1 - self._last_voiced if self._start is not None else 0
+
     def feed(self, probabilities: Iterable[float]) -> Iterator[Span]:
         """Spans that end within these frames."""
         options = self.options

@@ -23,6 +23,8 @@ class EarOptions:
     agreement: AgreementOptions = field(default_factory=AgreementOptions)
     first_window_s: float = 0.4  # of speech, before the first hypothesis of an utterance
     step_s: float = 0.5  # new sound before the next hypothesis
+    #: After this much silence the utterance is probably over: its last window comes soon, another before it is waste.
+    ending_s: float = 0.25
     #: A window that is longer is cut behind words that are final. Below what a recogniser encodes anyway.
     trim_from_s: float = 8.0
     max_window_s: float = 25.0  # cut here, whatever is final: below Whisper's 30 s
@@ -53,6 +55,7 @@ class Ears:
         self._held_from = 0  # place of _held[0] in the stream; like all places here, in samples
         self._start: int | None = None  # of the window: the utterance, or what of it is not final
         self._heard_to = 0  # end of the last window that was given out
+        self._void_to = 0  # what was heard before, and not ended as an utterance, was none
         self._ended: list[tuple[int, int]] = []  # utterances that are over and not yet given out for the last time
         self._agreement = LocalAgreement(self.options.agreement)
 
@@ -78,6 +81,9 @@ class Ears:
         since = self._endpointer.speaking_since
         if since is not None and self._start is None:
             self._start = max(since * FRAME - self._pad, self._held_from)
+        elif since is None and self._start is not None:  # a click: shorter than any speech
+            self._start, self._void_to = None, self._held_from + len(self._held)
+            self._agreement.finish(())
         self._forget()
 
     def finish(self) -> None:
@@ -106,7 +112,7 @@ class Ears:
         """Whether something should be recognised now."""
         if self._ended:
             return True
-        if self._start is None:
+        if self._start is None or self._endpointer.silent_frames * FRAME >= self.options.ending_s * SPEECH_RATE_HZ:
             return False
         end = self._held_from + len(self._held)
         speech_s = (end - self._start) / SPEECH_RATE_HZ - self.options.vad.pad_s
@@ -135,6 +141,8 @@ class Ears:
         words = [word.shifted(window.start_s) for word in segment.words]
         if window.last:
             return self._agreement.finish(words)
+        if round(window.start_s * SPEECH_RATE_HZ) < self._void_to:
+            return Update((), ())
         if not words:  # not understood this time: what is shown stays
             return Update((), self._agreement.tail)
         update = self._agreement.update(words, window.end_s)

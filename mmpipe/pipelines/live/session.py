@@ -211,6 +211,8 @@ class LiveSession:
             self._wake.clear()
             while self._ears.ready:
                 await self._working(self._hear())
+            if self._shown and not self._ears.tail:
+                self._show((), self._language or "")
             self._report()
             if self._no_more and not self._wake.is_set():
                 break

@@ -3,7 +3,6 @@ from __future__ import annotations
 from mmpipe.pipelines.live.agreement import AgreementOptions, LocalAgreement
 from mmpipe.types import Word
 
-
 #: Any two hypotheses are successive.
 EACH = AgreementOptions(apart_s=0.0)
 

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmpipe.audio.vad import FRAME, VadOptions
+from mmpipe.pipelines.live.agreement import AgreementOptions
+from mmpipe.pipelines.live.ears import EarOptions, Ears, Window
+from mmpipe.types import SPEECH_RATE_HZ, Segment, Word
+
+FRAME_S = FRAME / SPEECH_RATE_HZ
+VAD = VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9)
+
+
+class LoudIsSpeech:
+    """In the place of voice activity detection: a frame is speech when its first sample is loud."""
+
+    def stream(self) -> LoudIsSpeech:
+        self._rest = np.zeros(0, np.float32)
+        return self
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // FRAME * FRAME
+        self._rest = samples[whole:]
+        return samples[:whole:FRAME]
+
+
+@pytest.fixture
+def ears() -> Ears:
+    options = EarOptions(VAD, AgreementOptions(apart_s=0.0), first_window_s=0.4, step_s=0.5, ending_s=0.25)
+    return Ears(LoudIsSpeech(), options)  # type: ignore[arg-type]
+
+
+def hear(ears: Ears, seconds: float, *, speech: bool) -> list[Window]:
+    """The windows that come up during so much sound, frame by frame."""
+    found = []
+    for _ in range(round(seconds / FRAME_S)):
+        ears.push(np.full(FRAME, 1.0 if speech else 0.0, np.float32))
+        while (window := ears.next_window()) is not None:
+            found.append(window)
+            ears.understood(window, heard("one two"))
+    return found
+
+
+def heard(text: str) -> Segment:
+    words = tuple(Word(word, n * 0.2, n * 0.2 + 0.2, 0.9) for n, word in enumerate(text.split()))
+    return Segment(0.0, 1.0, text, "en", words)
+
+
+def test_the_first_window_comes_soon_and_holds_what_was_before_the_speech(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    first, *more = hear(ears, 2.0, speech=True)
+    assert first.start_s == pytest.approx(1.0 - VAD.pad_s, abs=2 * FRAME_S)
+    assert first.end_s == pytest.approx(1.4, abs=2 * FRAME_S)
+    assert [b.end_s - a.end_s for a, b in zip([first, *more], more, strict=False)] == pytest.approx(
+        [0.5] * len(more), abs=2 * FRAME_S
+    )
+
+
+def test_an_utterance_ends_with_a_window_of_all_of_it(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    hear(ears, 2.0, speech=True)
+    windows = hear(ears, 1.0, speech=False)
+    assert [window.last for window in windows] == [True]
+    assert windows[0].end_s == pytest.approx(3.0 + VAD.pad_s, abs=2 * FRAME_S)
+    assert not ears.ready
+
+
+def test_while_the_speech_is_probably_over_no_window_is_made_that_the_last_one_repeats(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    assert len(hear(ears, 1.1, speech=True)) == 2  # after 0.4 and 0.9 s; the next would be due after 1.4 s
+    assert hear(ears, 0.45, speech=False) == []
+    assert [window.last for window in hear(ears, 0.2, speech=False)] == [True]
+
+
+def test_a_breath_within_a_sentence_only_delays_a_window(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    hear(ears, 1.0, speech=True)
+    hear(ears, 0.4, speech=False)
+    going_on = hear(ears, 0.2, speech=True)
+    assert going_on
+    assert not going_on[0].last
+    assert going_on[0].start_s < 1.0
+
+
+def test_a_click_is_no_utterance_and_what_was_shown_for_it_goes(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    ears.push(np.ones(2 * FRAME, np.float32))
+    assert ears.speaking
+    windows = hear(ears, 30.0, speech=False)
+    assert windows == []
+    assert ears.tail == ()
+    hear(ears, 2.0, speech=True)
+    (last,) = [window for window in hear(ears, 1.0, speech=False) if window.last]
+    assert last.start_s == pytest.approx(31.0 + 2 * FRAME_S - VAD.pad_s, abs=3 * FRAME_S)
+
+
+def test_what_is_understood_of_a_click_too_late_is_ignored() -> None:
+    ears = Ears(LoudIsSpeech(), EarOptions(VAD, AgreementOptions(apart_s=0.0), first_window_s=0.05, step_s=0.05))  # type: ignore[arg-type]
+    hear(ears, 1.0, speech=False)
+    ears.push(np.ones(4 * FRAME, np.float32))
+    window = ears.next_window()
+    assert window is not None
+    ears.push(np.zeros(SPEECH_RATE_HZ, np.float32))
+    update = ears.understood(window, heard("thank you"))
+    assert (update.committed, update.tail, ears.tail) == ((), (), ())
+
+
+def test_a_window_that_is_not_understood_leaves_what_is_shown(ears: Ears) -> None:
+    hear(ears, 1.0, speech=False)
+    hear(ears, 0.6, speech=True)
+    assert [word.text for word in ears.tail] == ["one", "two"]
+    ears.push(np.ones(SPEECH_RATE_HZ, np.float32))
+    window = ears.next_window()
+    assert window is not None
+    update = ears.understood(window, Segment(0.0, 1.0, "", "en"))
+    assert [word.text for word in update.tail] == ["one", "two"]
+
+
+def test_sound_that_no_window_will_need_is_let_go(ears: Ears) -> None:
+    hear(ears, 60.0, speech=False)
+    assert len(ears._held) < SPEECH_RATE_HZ * 2
+    assert ears.received_s == pytest.approx(60.0, abs=FRAME_S)
