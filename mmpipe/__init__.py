@@ -16,7 +16,7 @@ _PUBLIC = {
     "Audio": "mmpipe.types",
     "Batcher": "mmpipe.batching",
     "Image": "mmpipe.types",
-    "Message": "mmpipe.types",
+    "Message": "mmpipe.fusion.chat",
     "MmpipeError": "mmpipe.errors",
     "Recogniser": "mmpipe.stage",
     "Segment": "mmpipe.types",
@@ -47,6 +47,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from mmpipe.batching import Batcher as Batcher
     from mmpipe.errors import MmpipeError as MmpipeError
+    from mmpipe.fusion.chat import Message as Message
     from mmpipe.pipelines.speech_translation import SpeechTranslator as SpeechTranslator
     from mmpipe.stage import Recogniser as Recogniser
     from mmpipe.stage import Stage as Stage
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from mmpipe.types import Answer as Answer
     from mmpipe.types import Audio as Audio
     from mmpipe.types import Image as Image
-    from mmpipe.types import Message as Message
     from mmpipe.types import Segment as Segment
     from mmpipe.types import Transcript as Transcript
     from mmpipe.types import Translation as Translation

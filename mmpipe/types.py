@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -225,26 +226,6 @@ class TranslatedSegment:
     speech: Audio | None = None
 
 
-#: What a message is made of: text, a picture's file, a picture, speech.
-Content = str | Path | Image | Audio
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Message:
-    """One turn of a conversation. ``content``: in the order in which it is to be read."""
-
-    role: Literal["system", "user", "assistant"]
-    content: tuple[Content, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of several answers that a question allowed. The probabilities of all of them sum to 1."""
-
-    text: str
-    probability: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """The answer to a question about pictures.
@@ -261,6 +242,6 @@ class Answer:
     confidence: float
     refused: bool = False
     read: tuple[TextLine, ...] = ()  # the answer is this text, found in the picture
-    choices: tuple[Choice, ...] = ()  # where there were some: all of them, the likeliest first
+    choices: Mapping[str, float] = field(default_factory=dict)  # their probabilities, which sum to 1; likeliest first
     data: Any = None  # where a JSON schema was given: what ``text`` holds
     speech: Audio | None = None  # ``text``, spoken
