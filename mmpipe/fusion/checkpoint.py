@@ -41,10 +41,10 @@ class Fits:
 
 def save(folder: Path, strategy: Strategy, state: dict[str, Tensor], fits: Fits, lora: Lora | None) -> None:
     """Write ``config.json`` and ``adapter.safetensors``. ``state``: as :meth:`Trainer.state` gives it."""
-    save_file = require("safetensors.torch", "qa", "Fusion").save_file
+    as_bytes = require("safetensors.torch", "qa", "Fusion").save
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "adapter.safetensors"
-    save_file(state, weights)
+    weights.write_bytes(as_bytes(state))  # save_file would let nobody else read it
     config = {
         "format": FORMAT,
         "strategy": {"name": strategy.name, "settings": strategy.settings, "shapes": asdict(strategy.shapes)},
