@@ -27,7 +27,7 @@ class Prefix:
 
     @property
     def size_bytes(self) -> int:
-        return self.embeddings.nbytes + self.cache.nbytes
+        return self.embeddings.nbytes + self.cache.nbytes + (0 if self.memory is None else self.memory.nbytes)
 
     def shared_with(self, embeddings: Tensor, memory: Tensor | None) -> int:
         """How many tokens are the same from the beginning."""

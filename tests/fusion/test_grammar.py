@@ -1,0 +1,71 @@
+import json
+import re
+
+import pytest
+
+from mmpipe.errors import InputError
+from mmpipe.fusion.engine import GenerationEngine
+from mmpipe.fusion.grammar import GrammarCompiler
+from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.fusion.requests import Finish, GenerationRequest, Prompt
+from mmpipe.fusion.sampling import SamplingOptions
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["colour", "count"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return LanguageModel.tiny(seed=4)
+
+
+@pytest.fixture(scope="module")
+def compiler(lm: LanguageModel) -> GrammarCompiler:
+    return GrammarCompiler(lm)
+
+
+def test_answers_keep_the_schema_whatever_the_model_would_say(lm: LanguageModel, compiler: GrammarCompiler) -> None:
+    grammar = compiler.json(SCHEMA)
+    wild = [SamplingOptions(temperature=3.0, seed=seed) for seed in range(8)]
+    with GenerationEngine(lm) as engine:
+        answers = engine.generate(
+            [
+                GenerationRequest(Prompt(token_ids=lm.encode("Describe it.")), 80, options, grammar=grammar)
+                for options in (SamplingOptions(), *wild)
+            ]
+        )
+    for answer in answers:
+        assert answer.finish is Finish.STOP
+        found = json.loads(answer.text)
+        assert found["colour"] in {"red", "green"}
+        assert found["count"] in range(10)
+    assert len({answer.text for answer in answers}) > 1
+
+
+def test_answers_match_the_regular_expression(lm: LanguageModel, compiler: GrammarCompiler) -> None:
+    request = GenerationRequest(
+        Prompt(token_ids=lm.encode("When?")), 40, grammar=compiler.regex(r"[0-9]{2}:[0-9]{2} (am|pm)")
+    )
+    with GenerationEngine(lm) as engine:
+        (answer,) = engine.generate([request])
+    assert re.fullmatch(r"\d\d:\d\d (am|pm)", answer.text)
+    assert answer.finish is Finish.STOP
+
+
+def test_answer_that_is_cut_off_says_so(lm: LanguageModel, compiler: GrammarCompiler) -> None:
+    request = GenerationRequest(Prompt(token_ids=lm.encode("Go.")), 5, grammar=compiler.json(SCHEMA))
+    with GenerationEngine(lm) as engine:
+        (answer,) = engine.generate([request])
+    assert answer.finish is Finish.LENGTH
+    assert answer.text == '{"col'
+
+
+def test_what_cannot_be_kept_is_refused(compiler: GrammarCompiler) -> None:
+    with pytest.raises(InputError, match="JSON schema cannot be used"):
+        compiler.json({"type": "colour"})
+    with pytest.raises(InputError, match="regular expression cannot be used"):
+        compiler.regex("(unclosed")
