@@ -22,9 +22,13 @@ TEXTS = ("x", "hello there", "What is this? " * 9, "日本語", "a b c d e f g")
 
 
 class Gate:
-    """A grammar that allows everything, and keeps the engine waiting before each token until the test says so."""
+    """A grammar that keeps the engine waiting before each token until the test says so.
 
-    def __init__(self) -> None:
+    It allows everything but ``never``, a token that would end the answer.
+    """
+
+    def __init__(self, never: int | None = None) -> None:
+        self._never = never
         self._permits = threading.Semaphore(0)
         self._asked = threading.Semaphore(0)
 
@@ -34,6 +38,8 @@ class Gate:
     def restrict(self, logits: Tensor) -> None:
         self._asked.release()
         assert self._permits.acquire(timeout=PATIENCE_S), "the test let nothing through"
+        if self._never is not None:
+            logits[self._never] = -torch.inf
 
     def accept(self, token_id: int) -> None:
         pass
@@ -107,18 +113,19 @@ def test_prompts_read_in_stretches_are_answered_the_same(lm: LanguageModel, pref
 
 
 def test_model_still_works_for_whoever_else_runs_it(lm: LanguageModel, engine: GenerationEngine) -> None:
-    batch = lm.tokenizer(["ab", "abcdef"], return_tensors="pt", padding=True, padding_side="left", pad_token="!")
     fresh = LanguageModel.tiny(seed=1, context_tokens=1024)
     fresh.model.set_attn_implementation("eager")
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    torch.testing.assert_close(lm.model(**inputs).logits[1], fresh.model(**inputs).logits[1])
-    torch.testing.assert_close(lm.model(**inputs).logits[0, -2:], fresh.model(**inputs).logits[0, -2:])
+    ids = torch.tensor([[0, 0, 0, 0, *lm.encode("ab")], lm.encode("abcdef")])
+    mask = torch.tensor([[0, 0, 0, 0, 1, 1], [1] * 6])
+    ours, theirs = (one.model(input_ids=ids, attention_mask=mask).logits for one in (lm, fresh))
+    torch.testing.assert_close(ours[1], theirs[1])
+    torch.testing.assert_close(ours[0, -2:], theirs[0, -2:])
 
 
 def test_short_question_during_a_long_answer_waits_at_most_two_passes(
     lm: LanguageModel, engine: GenerationEngine
 ) -> None:
-    gate = Gate()
+    gate = Gate(never=lm.turn_end_id)
     long = engine.submit(request(lm, "tell me everything", 200, grammar=gate))
     gate.await_pass()
     gate.let(2)
@@ -131,7 +138,7 @@ def test_short_question_during_a_long_answer_waits_at_most_two_passes(
 
 def test_long_prompt_holds_up_neither_answers_nor_short_questions(lm: LanguageModel) -> None:
     with GenerationEngine(lm, EngineSettings(prefill_tokens=20)) as engine:
-        gate = Gate()
+        gate = Gate(never=lm.turn_end_id)
         answering = engine.submit(request(lm, "go on", 60, grammar=gate))
         gate.await_pass()
         long = engine.submit(request(lm, "word " * 80, 1))  # 400 tokens: 20 passes
@@ -170,16 +177,18 @@ def test_cache_bounds_what_is_answered_at_once(lm: LanguageModel) -> None:
 
 
 def test_answer_ends_with_the_turn(lm: LanguageModel) -> None:
-    # The head's weights are the embeddings: the longest of them is the likeliest after nearly anything.
-    tiny = LanguageModel.tiny(seed=1)
-    with torch.no_grad():
-        tiny.model.get_input_embeddings().weight[tiny.turn_end_id] *= 0
-    one = alone(tiny, request(tiny, "hello", 30))
-    stop = one.token_ids[3]
-    assert one.finish is Finish.LENGTH
-    stopped = alone(tiny, request(tiny, "hello", 30, stop_ids=(stop,)))
-    assert stopped.finish is Finish.STOP
-    assert stopped.token_ids == one.token_ids[: one.token_ids.index(stop) + 1]
+    answer = alone(lm, request(lm, "tell me everything", 200))
+    assert answer.finish is Finish.STOP
+    assert answer.token_ids[-1] == lm.turn_end_id
+    assert lm.encode(answer.text)[0] == answer.token_ids[0]
+
+
+def test_further_tokens_can_end_an_answer(lm: LanguageModel) -> None:
+    whole = alone(lm, request(lm, "hello there", 30))
+    stop = whole.token_ids[3]
+    stopped = alone(lm, request(lm, "hello there", 30, stop_ids=(stop,)))
+    assert (whole.finish, stopped.finish) == (Finish.LENGTH, Finish.STOP)
+    assert stopped.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
 
 
 def test_each_row_has_its_own_options(lm: LanguageModel, engine: GenerationEngine) -> None:
@@ -211,7 +220,7 @@ def test_stop_string_ends_the_answer_before_it(lm: LanguageModel) -> None:
 def test_log_probabilities_are_the_models_own(lm: LanguageModel) -> None:
     answer = alone(lm, request(lm, "hello there", sampling=SamplingOptions(temperature=2.0, seed=0)))
     ids = torch.tensor([[*lm.encode("hello there"), *answer.token_ids]])
-    logprobs = lm.model(ids).logits[0].log_softmax(-1)
+    logprobs = lm.model(ids).logits[0].log_softmax(-1).detach()
     start = answer.prompt_tokens - 1
     expected = [float(logprobs[start + at, token]) for at, token in enumerate(answer.token_ids)]
     assert answer.logprobs == pytest.approx(expected, abs=1e-4)
@@ -360,7 +369,7 @@ def test_another_picture_in_the_same_words_is_not_taken_for_the_first(
 
 
 def test_what_is_kept_of_prompts_is_bounded(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(prefix_cache_bytes=60_000)) as engine:
+    with GenerationEngine(lm, EngineSettings(prefix_cache_bytes=25_000)) as engine:
         for text in ("a" * 30, "b" * 30, "c" * 30):
             engine.generate([request(lm, text, 1)])
         again = [engine.generate([request(lm, text, 1)])[0].reused_tokens for text in ("c" * 30, "a" * 30)]

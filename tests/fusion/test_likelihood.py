@@ -19,7 +19,7 @@ def lm() -> LanguageModel:
 
 
 def expected_logprob(lm: LanguageModel, prompt: list[int], choice: list[int]) -> float:
-    logprobs = lm.model(torch.tensor([[*prompt, *choice]])).logits[0].log_softmax(-1)
+    logprobs = lm.model(torch.tensor([[*prompt, *choice]])).logits[0].log_softmax(-1).detach()
     return sum(float(logprobs[len(prompt) - 1 + at, token]) for at, token in enumerate(choice))
 
 
