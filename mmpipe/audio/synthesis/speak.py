@@ -34,6 +34,8 @@ Runner = Callable[[Synthesiser, Sequence[SpeechRequest]], list[Audio]]
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 _ESTIMATE_MAX_CHARS = 250
+#: Of the first piece of a stream: Kokoro takes about a second for so many letters on a core that it shares.
+FIRST_CHARS = 50
 
 #: The voices of the Piper weights that mmpipe knows: they are loaded only when asked for by name.
 _PIPER_VOICES: Mapping[str, tuple[str, ...]] = {"en": ("joe",)}
@@ -86,9 +88,11 @@ class Speaker:
     def stream(self, text: str, language: str, voice: str | None = None, speed: float = 1.0) -> Iterator[Audio]:
         """The sound of :meth:`speak`, clause by clause as they are ready, each with the pause after it.
 
+        The first piece is short, so that it is there soon, be the sentence ever so long.
+
         Raises: as :meth:`speak`, all before the first piece.
         """
-        plan = self._plan(SpeechRequest(text, language, voice, speed))
+        plan = self._plan(SpeechRequest(text, language, voice, speed), FIRST_CHARS)
         return self._stream(plan)
 
     def speak_many(self, requests: Sequence[SpeechRequest]) -> list[Audio]:
@@ -207,13 +211,13 @@ class Speaker:
 
     # -- speech -------------------------------------------------------------------------------------------------
 
-    def _plan(self, request: SpeechRequest) -> _Plan:
+    def _plan(self, request: SpeechRequest, first_chars: int | None = None) -> _Plan:
         if not MIN_SPEED <= request.speed <= MAX_SPEED:
             raise InputError(f"A speed of {request.speed} cannot be spoken: give one from {MIN_SPEED} to {MAX_SPEED}")
         engine, voice = self.choose(request.language, request.voice)
         clauses = [
             clause
-            for clause in split_clauses(normalise(request.text, request.language), engine.max_chars)
+            for clause in split_clauses(normalise(request.text, request.language), engine.max_chars, first_chars)
             if any(map(str.isalnum, clause.text))
         ]
         return _Plan(

@@ -56,3 +56,22 @@ def test_pauses_follow_the_punctuation():
     assert clauses[0].pause_s == LINE_PAUSE_S > SENTENCE_PAUSE_S
     assert clauses[1].pause_s == PARAGRAPH_PAUSE_S
     assert 0 < clauses[2].pause_s < SENTENCE_PAUSE_S
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        # the last mark that is early enough, else a word that joins, else any space
+        ("Se ele se casasse, com alguém mais amável,", "ele poderia ter sido feito ainda mais."),
+        ("Sua chamada é agora a primeira na linha", "e será respondida pelo próximo representante."),
+        ("Donaudampfschifffahrtsgesellschaften fahren jeden", "Donnerstag flussabwärts nach Linz."),
+    ],
+)
+def test_the_head_of_a_long_sentence_is_cut_off_where_a_speaker_would_rest(head: str, rest: str) -> None:
+    assert [clause.text for clause in split_clauses(f"{head} {rest}", 300, 50)] == [head, rest]
+
+
+def test_a_head_is_cut_off_only_if_enough_is_left() -> None:
+    text = "Todos os nossos representantes estão ocupados agora mesmo. " + "Por favor fique na linha e espere. " * 2
+    assert split_clauses(text, 300, 50) == split_clauses(text, 300)
+    assert len(split_clauses("a" * 200, 300, 50)) == 1  # no place to cut
