@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from mmpipe.cli import train_spoken
 from mmpipe.cli.console import err, guarded, out
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mmpipe.stage import ImageEncoder
 
 app = typer.Typer(help="Train adapters that fuse pictures into a language model.", no_args_is_help=True)
+app.command()(train_spoken.spoken)
+app.command()(train_spoken.score_spoken)
 
 Config = Annotated[Path, typer.Argument(help="A TOML file; configs/ has examples.", show_default=False)]
 Pictures = Annotated[Path | None, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]

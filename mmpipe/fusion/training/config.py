@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -55,6 +55,7 @@ class DataConfig(_Strict):
 
 class OptimiserConfig(_Strict):
     steps: int = Field(ge=1)
+    #: in one step; of spoken questions: recordings
     batch_pictures: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=7e-4, gt=0)
     #: of parameters whose name starts so, in place of ``learning_rate``; "lora": the low-rank matrices
@@ -68,17 +69,16 @@ class OptimiserConfig(_Strict):
     patience: int = Field(default=8, ge=1)
 
 
-class TrainingConfig(_Strict):
+class RunConfig(_Strict):
+    """What every training is told."""
+
     language_model: str = "smollm2-135m"
-    encoder: EncoderConfig = EncoderConfig()
     seed: int = 0
-    strategy: StrategyConfig
     lora: LoraConfig = LoraConfig()
-    data: DataConfig
     optimiser: OptimiserConfig
 
     @classmethod
-    def read(cls, path: Path) -> TrainingConfig:
+    def read(cls, path: Path) -> Self:
         """Paths in the file are relative to it.
 
         Raises:
@@ -89,7 +89,7 @@ class TrainingConfig(_Strict):
             for key in ("train", "validation", "test"):
                 if isinstance(raw.get("data"), dict) and key in raw["data"]:
                     raw["data"][key] = path.parent / raw["data"][key]
-            config = cls.model_validate(raw)
+            return cls.model_validate(raw)
         except OSError as error:
             raise InputError(f"Cannot read the configuration {path}: {error.strerror or error}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -98,6 +98,18 @@ class TrainingConfig(_Strict):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{path}: {where}: {first['msg']}.") from error
+
+
+class TrainingConfig(RunConfig):
+    """An adapter for pictures."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    strategy: StrategyConfig
+    data: DataConfig
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        config = super().read(path)
         if config.data.recipe == "jsonl" and config.data.train is None:
             raise InputError(f"{path}: data.train: the jsonl recipe wants a file to train on.")
         return config

@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmpipe.fusion.training.config import TrainingConfig
+from mmpipe.fusion.training.config import RunConfig
 
 _PACKAGES = ("mmpipe", "torch", "transformers", "peft", "accelerate")
 
 
-def write(folder: Path, config: TrainingConfig, config_file: Path, results: dict[str, Any]) -> None:
+def write(folder: Path, config: RunConfig, config_file: Path, results: dict[str, Any]) -> None:
     """``provenance.json``. ``results``: the commit that was trained with, steps and scores."""
     told = {
         "config_file": config_file.name,

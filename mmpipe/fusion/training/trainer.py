@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from mmpipe.errors import InputError
 from mmpipe.extras import require
 from mmpipe.fusion.lora import Lora, add_lora, lora_state
 from mmpipe.fusion.strategies.base import Strategy
-from mmpipe.fusion.training.config import TrainingConfig
-from mmpipe.fusion.training.packing import Pack, PackedBatch, Packer
+from mmpipe.fusion.training.config import RunConfig
+from mmpipe.fusion.training.packing import PackedBatch, Packer
 
 if TYPE_CHECKING:
     from mmpipe.fusion.language_model import LanguageModel
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 
 class Recipe(Protocol):
-    """Where the pictures and questions come from."""
+    """Where the pictures and questions come from: items such as :class:`~mmpipe.fusion.training.packing.Pack`."""
 
-    def batch(self, step: int, pictures: int) -> Sequence[Pack]:
+    def batch(self, step: int, pictures: int) -> Sequence[Any]:
         """What is trained on in ``step``: the same whenever it is asked for."""
 
-    def validation(self) -> Sequence[Pack]:
+    def validation(self) -> Sequence[Any]:
         """What is never trained on, a few hundred questions."""
 
 
@@ -79,10 +79,13 @@ class Progress:
 
 
 class Trainer:
-    """Trains ``strategy`` into ``language_model`` in place. ``out``: a folder for the log, the state and the result."""
+    """Trains ``strategy`` into ``language_model`` in place. ``out``: a folder for the log, the state and the result.
+
+    Subclasses train something else than a strategy for pictures: see :meth:`_pieces` and :meth:`_right_items`.
+    """
 
     def __init__(
-        self, config: TrainingConfig, language_model: LanguageModel, strategy: Strategy, recipe: Recipe, out: Path
+        self, config: RunConfig, language_model: LanguageModel, strategy: nn.Module, recipe: Recipe, out: Path
     ) -> None:
         accelerate = require("accelerate", "train", "Training")
         opt = config.optimiser
@@ -92,15 +95,19 @@ class Trainer:
         if config.lora.rank:
             torch.manual_seed(config.seed)
             add_lora(language_model.model, Lora(**config.lora.model_dump()))
-        strategy.attach(language_model.model)
+        self.packer, fusion = self._pieces()
         if self.accelerator.device.type == "cpu":  # a third quicker than the fused kernel, whose backward is slow here
             language_model.model.set_attn_implementation("eager")
-        self.packer = Packer(language_model, strategy.n_tokens)
-        fusion = Fusion(language_model, strategy)
         self.trained = {name: value for name, value in fusion.named_parameters() if value.requires_grad}
         self.optimiser = torch.optim.AdamW(self._groups(), weight_decay=opt.weight_decay, betas=(0.9, 0.98))
         self.fusion, self.optimiser = self.accelerator.prepare(fusion, self.optimiser)
         self.progress = Progress()
+
+    def _pieces(self) -> tuple[Callable[[Sequence[Any]], Any], nn.Module]:
+        """What makes a batch of a recipe's items, and the module that judges it, as :class:`Fusion` does."""
+        assert isinstance(self.strategy, Strategy)
+        self.strategy.attach(self.lm.model)
+        return Packer(self.lm, self.strategy.n_tokens), Fusion(self.lm, self.strategy)
 
     @property
     def is_main(self) -> bool:
@@ -167,12 +174,12 @@ class Trainer:
                     line |= self._validate()
                 yield line
 
-    def exact(self, packs: Sequence[Pack]) -> list[bool]:
+    def exact(self, packs: Sequence[Any]) -> list[bool]:
         """Of each question in turn, whether greedy decoding gives the answer to the letter: it does if and only if
         every token of the answer, its end included, is the likeliest behind the ones before."""
         return [right for _, rights in self._judged(packs) for right in rights]
 
-    def _judged(self, packs: Sequence[Pack]) -> Iterator[tuple[Tensor, list[bool]]]:
+    def _judged(self, packs: Sequence[Any]) -> Iterator[tuple[Tensor, list[bool]]]:
         """In batches: the sums of the loss, the tokens and the right ones; and which questions are right."""
         self.fusion.eval()
         size = 2 * self.config.optimiser.batch_pictures
@@ -180,13 +187,13 @@ class Trainer:
             batch = self.packer(packs[start : start + size]).to(self.accelerator.device)
             with torch.no_grad(), self.accelerator.autocast():
                 loss, wanted, right = self.fusion(batch)
-            wrong = ((wanted & ~right).unsqueeze(-1) & nn.functional.one_hot(batch.blocks.clamp_min(0)).bool()).any(1)
-            counts = [len(pack.pairs) for pack in packs[start : start + size]]
-            yield (
-                _sums(loss, wanted, right),
-                [not flag for row, count in zip(wrong.tolist(), counts, strict=True) for flag in row[1 : count + 1]],
-            )
+            yield _sums(loss, wanted, right), self._right_items(packs[start : start + size], batch, wanted & ~right)
         self.fusion.train()
+
+    def _right_items(self, packs: Sequence[Any], batch: Any, wrong: Tensor) -> list[bool]:
+        """Of each question in turn, whether no token of its answer is wrong. ``wrong``: bool (b, t)."""
+        flags = (wrong.unsqueeze(-1) & nn.functional.one_hot(batch.blocks.clamp_min(0)).bool()).any(1).tolist()
+        return [not flag for row, pack in zip(flags, packs, strict=True) for flag in row[1 : len(pack.pairs) + 1]]
 
     def _validate(self) -> dict[str, float]:
         judged = list(self._judged(self.recipe.validation()))
