@@ -17,16 +17,29 @@ _PUBLIC = {
     "Batcher": "mmpipe.batching",
     "Image": "mmpipe.types",
     "Message": "mmpipe.fusion.chat",
+    "Committed": "mmpipe.pipelines.live",
+    "Ended": "mmpipe.pipelines.live",
+    "Interrupted": "mmpipe.pipelines.live",
+    "LiveModels": "mmpipe.pipelines.live",
+    "LiveOptions": "mmpipe.pipelines.live",
+    "LiveSession": "mmpipe.pipelines.live",
+    "Loudspeaker": "mmpipe.audio.devices",
+    "Microphone": "mmpipe.audio.devices",
     "MmpipeError": "mmpipe.errors",
+    "Partial": "mmpipe.pipelines.live",
     "Recogniser": "mmpipe.stage",
     "Segment": "mmpipe.types",
+    "Spoken": "mmpipe.pipelines.live",
     "SpeechTranslator": "mmpipe.pipelines.speech_translation",
     "Stage": "mmpipe.stage",
     "Synthesiser": "mmpipe.stage",
     "Transcript": "mmpipe.types",
+    "Translated": "mmpipe.pipelines.live",
     "Translation": "mmpipe.types",
     "Translator": "mmpipe.stage",
+    "Warned": "mmpipe.pipelines.live",
     "Word": "mmpipe.types",
+    "list_devices": "mmpipe.audio.devices",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604  (all strings)
@@ -45,9 +58,22 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from mmpipe.audio.devices import Loudspeaker as Loudspeaker
+    from mmpipe.audio.devices import Microphone as Microphone
+    from mmpipe.audio.devices import list_devices as list_devices
     from mmpipe.batching import Batcher as Batcher
     from mmpipe.errors import MmpipeError as MmpipeError
     from mmpipe.fusion.chat import Message as Message
+    from mmpipe.pipelines.live import Committed as Committed
+    from mmpipe.pipelines.live import Ended as Ended
+    from mmpipe.pipelines.live import Interrupted as Interrupted
+    from mmpipe.pipelines.live import LiveModels as LiveModels
+    from mmpipe.pipelines.live import LiveOptions as LiveOptions
+    from mmpipe.pipelines.live import LiveSession as LiveSession
+    from mmpipe.pipelines.live import Partial as Partial
+    from mmpipe.pipelines.live import Spoken as Spoken
+    from mmpipe.pipelines.live import Translated as Translated
+    from mmpipe.pipelines.live import Warned as Warned
     from mmpipe.pipelines.speech_translation import SpeechTranslator as SpeechTranslator
     from mmpipe.stage import Recogniser as Recogniser
     from mmpipe.stage import Stage as Stage

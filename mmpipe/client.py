@@ -26,7 +26,18 @@ import numpy as np
 from mmpipe.audio import media
 from mmpipe.errors import MmpipeError
 from mmpipe.extras import require
-from mmpipe.pipelines.live.events import Committed, Ended, Event, Partial, Spoken, Stats, Translated, Warned
+from mmpipe.pipelines.live.events import (
+    Committed,
+    Ended,
+    Event,
+    Interrupted,
+    LanguageDetected,
+    Partial,
+    Spoken,
+    Stats,
+    Translated,
+    Warned,
+)
 from mmpipe.serve.encoder import PacketEncoder
 from mmpipe.serve.packets import SoundFormat
 from mmpipe.serve.wire import PATH, Close, Packet, ProtocolError, from_pcm16
@@ -48,7 +59,8 @@ ACK_EVERY_EVENTS = 16
 BLOCK_S = 0.1  # of a file
 
 _KINDS: dict[str, type[Event]] = {
-    kind.type: kind for kind in (Partial, Committed, Translated, Spoken, Stats, Warned, Ended)
+    kind.type: kind
+    for kind in (Partial, Committed, Translated, Spoken, Interrupted, LanguageDetected, Stats, Warned, Ended)
 }
 
 
@@ -66,6 +78,8 @@ class ClientOptions:
     speak: bool = False
     voice: str | None = None
     speed: float = 1.0
+    headphones: bool = False
+    barge_in: bool | None = None
     hotwords: tuple[str, ...] = ()
     partials: bool = True
     drafts: bool = True
@@ -115,7 +129,10 @@ class LiveClient:
         self._kept_s = 0.0
         self._next_packet = 0  # to send
         self._finished = False
+        self._playing: bool | None = None  # what the caller said of its player,
+        self._told_playing: bool | None = None  # and the server was told
         self._last_event = 0
+        self._interrupted_at = 0  # event before which nothing is to be played any more
         self._since_ack = 0
         self._events: asyncio.Queue[Event | None] = asyncio.Queue(MAX_UNREAD)
         self._work = asyncio.Event()  # there may be something to send
@@ -144,13 +161,22 @@ class LiveClient:
             self._finished = True
             self._work.set()
 
+    def note_playing(self, playing: bool) -> None:
+        """Tell the server that the voice is being played now, or is not: it does not listen to its own voice.
+
+        Who never tells need not: the server then reckons how long a player takes for what it was sent. Who tells that
+        it plays must tell when it has ended.
+        """
+        self._playing = playing
+        self._work.set()
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
     async def __anext__(self) -> Event:
-        event = await self._events.get() if not (self._over and self._events.empty()) else None
-        if event is not None:
-            return event
+        while (event := await self._events.get() if not (self._over and self._events.empty()) else None) is not None:
+            if not (isinstance(event, Spoken) and event.seq < self._interrupted_at):
+                return event
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
@@ -270,8 +296,12 @@ class LiveClient:
 
     async def _send_all(self, connection: ClientConnection) -> None:
         finished = False
+        self._told_playing = None  # a server takes nothing for granted after a connection was lost
         while True:
             self._work.clear()
+            if self._told_playing != self._playing:
+                await connection.send(json.dumps({"type": "playing", "playing": self._playing}))
+                self._told_playing = self._playing
             for packet in [packet for packet, _ in self._kept if packet.seq >= self._next_packet]:
                 await connection.send(packet.pack())
                 self._next_packet = packet.seq + 1
@@ -292,6 +322,8 @@ class LiveClient:
                 self._acknowledged(message["next_packet"])
             elif message["type"] in _KINDS:
                 event = await self._event(connection, message)
+                if isinstance(event, Interrupted):
+                    self._interrupted_at = event.seq
                 await self._events.put(event)
                 self._last_event = event.seq
                 self._over = isinstance(event, Ended)

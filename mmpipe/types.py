@@ -167,6 +167,7 @@ class RecognitionOptions:
     """How to recognise. Two windows with equal options can share a batch."""
 
     language: str | None = None  # ISO 639-1; None: detect it, each window for itself
+    languages: tuple[str, ...] = ()  # those to choose from where it is detected; empty: all
     task: Task = "transcribe"  # "translate": to English text, straight from the speech
     words: bool = False  # give word times and probabilities
     entropy: bool = False  # give the mean entropy of the output distributions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mmpipe.cli.console import err, guarded, out
-from mmpipe.errors import InputError
 from mmpipe.files import writing
 
 ROWS = 12  # of captions on the screen
@@ -38,7 +37,9 @@ def live(
     device: Annotated[str | None, typer.Option(help="Microphone: number or part of its name.")] = None,
     list_devices: Annotated[bool, typer.Option("--list-devices", help="List sound devices and stop.")] = False,
     mute: Annotated[bool, typer.Option("--mute", help="Captions only, no voice.")] = False,
-    headphones: Annotated[bool, typer.Option(help="Go on listening while the voice speaks.")] = False,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="Go on listening while the voice speaks; an answer interrupts it.")
+    ] = False,
     voice: Annotated[str | None, typer.Option(help="Voice to speak with.")] = None,
     hotword: Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")] = None,
     glossary: Annotated[Path | None, typer.Option(help="Terms and how to translate them (TSV).")] = None,
@@ -51,67 +52,58 @@ def live(
     from mmpipe.audio import devices
 
     if list_devices:
-        for number, name, inputs, outputs in devices.list_devices():
-            out.print(f"{number:3}  {name}  ({inputs} in, {outputs} out)", markup=False)
+        for found in devices.list_devices():
+            out.print(str(found), markup=False)
         return
-    if to and between:
-        raise InputError("Give either --to or --between, not both.")
-    from mmpipe.pipelines.live import LiveModels, LiveOptions, LiveSession, Spoken
+    from mmpipe.pipelines.live import Interrupted, LiveModels, LiveOptions, LiveSession, Spoken
     from mmpipe.pipelines.live.sources import pcm, recording
     from mmpipe.translate import Glossary
+    from mmpipe.types import Audio
 
-    speak = bool(to or between) and not mute
+    # a file or a pipe is nobody who listens: the voice is only logged there
+    listener = input_ is None
     options = LiveOptions(
         to=to,
         source=None if source == "auto" else source,
         between=between,
-        speak=speak,
+        speak=bool(to or between) and not mute and (listener or events is not None),
         voice=voice,
+        headphones=headphones or not listener,
+        barge_in=None if listener else False,
         hotwords=tuple(hotword or ()),
     )
 
     async def run() -> None:
         with ExitStack() as stack:
             log = _event_log(stack, events)
-            models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
-            # a file or a pipe is nobody who listens: the voice is only logged there
-            speaker = stack.enter_context(devices.Loudspeaker()) if speak and input_ is None else None
-            sound = devices.microphone(int(device) if device and device.isdigit() else device)
+            speaker = stack.enter_context(devices.Loudspeaker()) if options.speak and listener else None
+            sound: AsyncIterable[Audio]
             if input_ == "-":
                 sound = pcm(sys.stdin.buffer, rate)
             elif input_ is not None:
                 sound = recording(input_, realtime=realtime)
+            else:
+                named = int(device) if device and device.isdigit() else device
+                sound = stack.enter_context(devices.Microphone(named))
+            models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
+            await models.warm_up(options.pairs, options.voices)
             session = LiveSession(models, options)
             show = stack.enter_context(Screen())
-            feeding = asyncio.create_task(_feed(session, sound, lambda: not headphones and _playing(speaker)))
+            feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))
             try:
                 async for event in session.events():
                     log(event.as_dict())
                     show(event)
-                    if isinstance(event, Spoken) and speaker:
+                    if speaker and isinstance(event, Spoken):
                         speaker.play(event.audio)
-                    if feeding.done():
-                        feeding.result()  # what was wrong with the source
+                    elif speaker and isinstance(event, Interrupted):
+                        speaker.stop()
+                await feeding  # what was wrong with the source
             finally:
                 feeding.cancel()
                 await session.close()
 
     asyncio.run(run())
-
-
-def _playing(speaker: Any) -> bool:
-    return bool(speaker and speaker.playing)
-
-
-async def _feed(session: Any, sound: AsyncIterator[Any], deaf: Callable[[], bool]) -> None:
-    """Push ``sound`` into the session; silence in its place while ``deaf``, so that time goes on."""
-    import numpy as np
-
-    try:
-        async for block in sound:
-            session.push(np.zeros_like(block.samples) if deaf() else block.samples)
-    finally:
-        session.finish()
 
 
 def _event_log(stack: ExitStack, path: Path | None) -> Callable[[dict[str, Any]], None]:
@@ -146,6 +138,8 @@ class Screen:
             self._draft = event.text
         elif kind == "translated":
             self._row(event.source_text, event.text)
+        elif kind == "language":
+            err.print(f"[dim]Language: {event.language}[/]")
         elif kind == "warning":
             err.print(f"[yellow]{event.text}[/]")
         elif kind == "ended":

@@ -23,12 +23,13 @@ def serve(
     ] = "whisper-base",
 ) -> None:
     """Serve live sessions over a WebSocket (docs/protocol.md), with /health, /ready and /metrics."""
+    from mmpipe.pipelines.live import LiveModels
     from mmpipe.serve import ServeOptions, read_api_keys, run
-    from mmpipe.serve.patience import PatientModels
     from mmpipe.translate import Glossary
 
     options = ServeOptions(
         max_sessions=max_sessions, allowed_origins=tuple(origin or ()), api_keys=read_api_keys(api_keys)
     )
     err.print(f"Warming up; then listening on ws://{host}:{port}/v1/live", markup=False)
-    run(host, port, options, PatientModels(model, glossary=Glossary.load(glossary) if glossary else None))
+    with LiveModels(model, glossary=Glossary.load(glossary) if glossary else None) as models:
+        run(host, port, options, models)

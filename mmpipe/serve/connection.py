@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mmpipe.serve.eventlog import Entry
 from mmpipe.serve.hub import Hub
-from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Resume, parse_control, parse_opening
+from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
 from mmpipe.serve.options import origin_allowed
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.wire import Close, Packet, ProtocolError
@@ -159,6 +159,8 @@ class Connection:
                         self._ack_due = True
                     case Ack(event=event):
                         session.log.acknowledge(min(event, self.sent_seq))
+                    case Playing(playing=playing):
+                        session.note_playing(playing)
                     case Ping():
                         self._pong_due = True
             if session.received_s - self._acknowledged_s >= ACK_EVERY_S:

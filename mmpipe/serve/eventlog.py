@@ -19,6 +19,7 @@ _REPLACES = {
     "draft": {"draft"},
     "final": {"draft"},
     "stats": {"stats"},
+    "interrupted": {"spoken"},
 }
 
 
@@ -37,7 +38,8 @@ class Entry:
 
 
 class EventLog:
-    """Events in order, from which sending and replay read. A newer partial, draft or stats replaces an older one.
+    """Events in order, from which sending and replay read. A newer partial, draft or stats replaces an older one, and
+    what was spoken before an interruption needs no player any more.
 
     Nothing else is ever taken out before it was sent. What was sent is kept for a replay: until it is acknowledged,
     or until the log is over ``keep_bytes``.

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-import numpy as np
-
 from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.pipelines.live import LiveModels
@@ -20,7 +18,6 @@ from mmpipe.serve.options import ApiKeys, ServeOptions
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.wire import Close, ProtocolError
 from mmpipe.translate.languages import language_code
-from mmpipe.types import Audio, RecognitionOptions, SpeechWindow
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +47,9 @@ class Hub:
 
     async def warm_up(self) -> None:
         """Run every stage that will be used once, so that the first session does not wait for it."""
-        models = self.models
         try:
-            silence = Audio(np.zeros(16_000, np.float32))
-            await models.recognise(SpeechWindow(silence, RecognitionOptions(words=True)), "warm-up")
-            for source, target in self.options.warm_up:
-                await models.in_thread(models.translator.translate, "Hello.", source, target)
-                await models.in_thread(models.speaker.speak, "1", target)
+            pairs = self.options.warm_up
+            await self.models.warm_up(pairs, [target for _, target in pairs])
         except MmpipeError as error:
             logger.exception("the server does not become ready")
             self.unready = f"warm-up failed: {error}"
@@ -69,7 +62,7 @@ class Hub:
         """Why sessions should go elsewhere; None: they may come."""
         if self._stopping:
             return "the server is shutting down"
-        if getattr(self.models, "stuck", False):
+        if self.models.stuck:
             return "the recogniser does not answer"
         return self.unready
 
@@ -160,7 +153,7 @@ class Hub:
         """End what has lasted too long. To be called about once a second."""
         options, now_s = self.options, self.clock.now_s()
         self.load.sample()
-        if getattr(self.models, "stuck", False) and self._probe is None:
+        if self.models.stuck and self._probe is None:
             self._probe = asyncio.create_task(self.warm_up())
             self._probe.add_done_callback(lambda _: setattr(self, "_probe", None))
         for session in list(self.sessions.values()):
@@ -188,6 +181,8 @@ class Hub:
     async def stop(self, reason: str = "the server is shutting down") -> None:
         """Admit nobody, finish what was said, end every session. May be called twice."""
         self._stopping = True
+        if self._probe is not None:
+            self._probe.cancel()
         await asyncio.gather(
             *(session.end("shutdown", reason, self.options.drain_s) for session in self.sessions.values())
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from mmpipe.audio.synthesis.speak import MAX_SPEED, MIN_SPEED
+from mmpipe.errors import InputError
 from mmpipe.pipelines.live import LiveOptions
 from mmpipe.serve.wire import OPUS_RATE_HZ, Close, ProtocolError
 
@@ -34,6 +35,8 @@ class Start(_Message):
     speak: bool = False
     voice: Annotated[str, Field(max_length=64)] | None = None
     speed: Annotated[float, Field(ge=MIN_SPEED, le=MAX_SPEED)] = 1.0
+    headphones: bool = False
+    barge_in: bool | None = None
     hotwords: Annotated[tuple[Hotword, ...], Field(max_length=100)] = ()
     partials: bool = True
     drafts: bool = True
@@ -41,10 +44,10 @@ class Start(_Message):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Start:
-        if self.between and (self.to or self.source):
-            raise ValueError("'between' names both languages: leave out 'to' and 'source'")
-        if self.speak and not (self.to or self.between):
-            raise ValueError("'speak' needs a language to speak: give 'to' or 'between'")
+        try:
+            self.live_options()
+        except InputError as error:
+            raise ValueError(str(error)) from None
         if self.format == "opus" and "rate_hz" in self.model_fields_set and self.rate_hz != OPUS_RATE_HZ:
             raise ValueError(f"Opus is counted at {OPUS_RATE_HZ} Hz: leave out 'rate_hz'")
         return self
@@ -57,6 +60,8 @@ class Start(_Message):
             speak=self.speak,
             voice=self.voice,
             speed=self.speed,
+            headphones=self.headphones,
+            barge_in=self.barge_in,
             hotwords=self.hotwords,
             draft=self.drafts,
         )
@@ -90,8 +95,15 @@ class Ping(_Message):
     type: Literal["ping"]
 
 
+class Playing(_Message):
+    """The client's player plays the voice now, or does not."""
+
+    type: Literal["playing"]
+    playing: bool
+
+
 Opening = Start | Resume
-Control = Finish | Ack | Ping
+Control = Finish | Ack | Ping | Playing
 
 _OPENING: TypeAdapter[Opening] = TypeAdapter(Annotated[Opening, Field(discriminator="type")])
 _CONTROL: TypeAdapter[Control] = TypeAdapter(Annotated[Control, Field(discriminator="type")])

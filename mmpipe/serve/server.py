@@ -14,7 +14,6 @@ from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hub import Hub
 from mmpipe.serve.options import ServeOptions
-from mmpipe.serve.patience import PatientModels
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def run(
     sockets = [_listen(host, port)]
     with ExitStack() as stack:
         if models is None:
-            models = stack.enter_context(PatientModels())
+            models = stack.enter_context(LiveModels())
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
             Server(Hub(models, options), host, port).run(sockets)
 

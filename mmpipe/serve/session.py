@@ -104,6 +104,10 @@ class ServedSession:
         self._metrics.packets.labels("repeated").inc(self._reorder.repeated - repeated)
         self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
 
+    def note_playing(self, playing: bool) -> None:
+        """The client's player plays the voice now, or does not."""
+        self._live.note_playing(playing)
+
     def finish(self, packets: int) -> None:
         """The client will send no more than ``packets``. May be said twice."""
         if self._finished or self.ended:
@@ -142,10 +146,12 @@ class ServedSession:
         """Speak to ``listener`` from now on. The one before, whose network may be dead, is sent away."""
         if self._listener is not None:
             self._listener.leave(ProtocolError(Close.REPLACED, "The session goes on in another connection."))
+            self._live.note_playing(None)
         self._listener, self.away_since_s = listener, None
 
     def detach(self, listener: Listener) -> None:
         if self._listener is listener:
+            self._live.note_playing(None)
             self._listener, self.away_since_s = None, self._clock.now_s()
 
     @property
@@ -167,8 +173,9 @@ class ServedSession:
             self._cause = self._cause or ("failed", "internal error")
         finally:
             if not self.ended:
-                now_s = self._clock.now_s() - self.began_s
-                self._note(Ended(seq=self.log.last_seq + 1, emitted_s=now_s, reason="closed"))
+                now_s, heard_s = self._clock.now_s() - self.began_s, self.received_s
+                seq = self.log.last_seq + 1
+                self._note(Ended(seq=seq, emitted_s=now_s, start_s=heard_s, end_s=heard_s, reason="closed"))
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Ended):

@@ -18,10 +18,10 @@ import pytest
 from fastapi import FastAPI
 
 from mmpipe.audio.vad import FRAME, SileroVad
+from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hub import Hub
 from mmpipe.serve.options import ServeOptions
-from mmpipe.serve.patience import PatientModels
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.wire import PATH, Packet, to_pcm16
 from mmpipe.stage import Recogniser, Synthesiser, Translator
@@ -246,7 +246,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.reader, self.upper = Reader(), Upper()
-        self.models = PatientModels(self.reader, translators=[self.upper], synthesisers=[Beep()])
+        self.models = LiveModels(self.reader, translators=[self.upper], synthesisers=[Beep()])
         self.models.vad = cast(SileroVad, Loud())
         self.clock = FakeClock()
 

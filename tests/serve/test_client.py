@@ -89,7 +89,7 @@ def test_a_client_hears_everything_through_a_network_that_breaks(rig: Any) -> No
     async def talk() -> None:
         hub = rig.hub(MonotonicClock())
         async with serving(hub) as server, Network(port(server)) as network:
-            options = ClientOptions(source="en", to="pt", speak=True)
+            options = ClientOptions(source="en", to="pt", speak=True, headphones=True)
             async with LiveClient(network.url, options, retry_delays_s=AT_ONCE) as client:
                 session = hub.sessions[client.session]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmpipe.pipelines.live import Committed, Event, Partial, Spoken, Stats, Translated
+from mmpipe.pipelines.live import Committed, Event, Interrupted, Partial, Spoken, Stats, Translated
 from mmpipe.serve.eventlog import EventLog
 from mmpipe.types import Audio
 
@@ -17,8 +17,7 @@ def make(seq: int, kind: str) -> Event:
         return Spoken(**times, text="so", audio=Audio(np.zeros(20_000, np.float32), 24_000))
     if kind == "stats":
         return Stats(
-            seq=seq,
-            emitted_s=0.0,
+            **times,
             heard_s=1.0,
             lag_s=0.0,
             real_time_factor=0.1,
@@ -26,7 +25,11 @@ def make(seq: int, kind: str) -> Event:
             to_speak=0,
             dropped_partials=0,
             dropped_speech=0,
+            voice_behind_s=0.0,
+            unheard_s=0.0,
         )
+    if kind == "interrupted":
+        return Interrupted(**times, heard_until_s=1.0, dropped=1)
     return Translated(**times, heard_until_s=1.0, text="so", source_text="so", language="pt", final=kind == "final")
 
 
@@ -53,6 +56,11 @@ def test_a_newer_partial_draft_or_stats_replaces_the_older_one() -> None:
 def test_what_is_final_replaces_what_was_shown_before_and_is_never_replaced() -> None:
     log = filled("partial", "committed", "draft", "final", "partial", "committed", "final", "spoken")
     assert held(log) == [(2, "committed"), (4, "final"), (6, "committed"), (7, "final"), (8, "spoken")]
+
+
+def test_after_an_interruption_nothing_that_was_spoken_before_is_sent() -> None:
+    log = filled("spoken", "final", "spoken", "interrupted", "spoken")
+    assert held(log) == [(2, "final"), (4, "interrupted"), (5, "spoken")]
 
 
 def test_what_is_acknowledged_is_let_go() -> None:

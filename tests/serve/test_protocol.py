@@ -20,7 +20,7 @@ def test_a_session_from_start_to_end(rig: Any) -> None:
     async def talk() -> None:
         app, _hub = rig.app()
         wire = rig.wire(app)
-        started = await wire.start(to="pt", speak=True)
+        started = await wire.start(to="pt", speak=True, headphones=True)
         assert started["type"] == "started"
         assert started["next_packet"] == 0
         for packet in rig.packets(rig.spell(SAID)):

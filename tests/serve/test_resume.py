@@ -57,7 +57,7 @@ def test_events_that_were_lost_on_the_way_are_sent_again(rig: Any, settle: Any) 
         app, _hub = rig.app()
         sound = rig.packets(rig.spell(SAID))
         first = rig.wire(app)
-        started = await first.start(to="pt", speak=True)
+        started = await first.start(to="pt", speak=True, headphones=True)
         for packet in sound:
             first.say(packet)
         first.say({"type": "finish", "packets": len(sound)})
@@ -151,7 +151,7 @@ def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any
     async def talk() -> None:
         app, hub = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
         wire = rig.wire(app)
-        started = await wire.start(to="pt", speak=True)
+        started = await wire.start(to="pt", speak=True, headphones=True)
         sound = rig.packets(rig.spell(SAID))  # six sentences of 96 kB of sound each
         await rig.speak(hub.sessions[started["session"]], [wire], sound)
         wire.vanish()
@@ -167,7 +167,7 @@ def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, se
         app, hub = rig.app(max_unsent_bytes=250_000, close_timeout_s=0.05, max_messages_per_s=1_000)
         other, slow = rig.wire(app), rig.wire(app)
         await other.start()
-        started = await slow.start(to="pt", speak=True)
+        started = await slow.start(to="pt", speak=True, headphones=True)
         slow.reading.clear()
         sound = rig.packets(rig.spell(SAID))
         await rig.speak(hub.sessions[started["session"]], [other, slow], sound[:100])
@@ -196,7 +196,7 @@ def test_events_that_nobody_fetches_end_the_session_before_memory_does(rig: Any,
     async def talk() -> None:
         app, hub = rig.app(replay_bytes=300_000, max_unsent_bytes=299_999, close_timeout_s=0.05)
         wire = rig.wire(app)
-        started = await wire.start(to="pt", speak=True)
+        started = await wire.start(to="pt", speak=True, headphones=True)
         session = hub.sessions[started["session"]]
         wire.reading.clear()  # sound goes on coming, but nobody reads
         await rig.speak(session, [wire], rig.packets(rig.spell(SAID)))

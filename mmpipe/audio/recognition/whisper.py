@@ -99,8 +99,9 @@ class Whisper(Recogniser):
         return max(item.audio.duration_s + self.options.tail_s, self.options.min_context_s)
 
     def group(self, item: SpeechWindow) -> Hashable:
-        # Rows of a batch may differ in language, which is one token of the prompt, and in whether they are tried again.
-        return replace(item.options, language=None, second_try=True)
+        # Rows of a batch may differ in language, which is one token of the prompt, in what it is chosen from, and in
+        # whether they are tried again.
+        return replace(item.options, language=None, languages=(), second_try=True)
 
     def warmup(self) -> None:
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
@@ -151,17 +152,18 @@ class Whisper(Recogniser):
         return [hypothesis.words for hypothesis in given]
 
     def _check(self, item: SpeechWindow) -> None:
-        audio, language = item.audio, item.options.language
+        audio, wanted = item.audio, (item.options.language, *item.options.languages)
         if audio.rate_hz != SPEECH_RATE_HZ or audio.duration_s > MAX_WINDOW_S:
             raise InputError(
                 f"Whisper hears at most {MAX_WINDOW_S:.0f} s at {SPEECH_RATE_HZ} Hz at once, not "
                 f"{audio.duration_s:.1f} s at {audio.rate_hz} Hz. Cut the sound with mmpipe.audio.vad.speech_chunks."
             )
-        if language is not None and language not in self.languages:
-            raise LanguageError(
-                f"This Whisper model does not know the language {language!r}. It knows: "
-                f"{', '.join(sorted(self.languages))}."
-            )
+        for language in wanted:
+            if language is not None and language not in self.languages:
+                raise LanguageError(
+                    f"This Whisper model does not know the language {language!r}. It knows: "
+                    f"{', '.join(sorted(self.languages))}."
+                )
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -232,8 +234,8 @@ class Whisper(Recogniser):
             return [(language or "", None) for language in given]
         detected = self._model.detect_language(encoded)
         return [
-            (language, None) if language else (_code(best[0][0]), best[0][1])
-            for language, best in zip(given, detected, strict=True)
+            (item.options.language, None) if item.options.language else _likeliest(found, item.options.languages)
+            for item, found in zip(items, detected, strict=True)
         ]
 
     def _prompt(self, item: SpeechWindow, language: str) -> list[int]:
@@ -379,6 +381,16 @@ def _mean_entropy(steps: Sequence[Any]) -> float:
     total = mass.sum(axis=-1)
     # log(0) is -inf for suppressed tokens, whose mass is 0
     return float(np.mean(np.log(total) - np.sum(np.where(mass > 0, mass * np.maximum(logits, -1e4), 0), -1) / total))
+
+
+def _likeliest(found: Sequence[tuple[str, float]], languages: Sequence[str]) -> tuple[str, float]:
+    """The likeliest of ``languages`` (empty: of all), and its probability given that it is one of them.
+
+    ``found``: every language token and its probability.
+    """
+    among = {_code(token): p for token, p in found if not languages or _code(token) in languages}
+    best = max(among, key=among.__getitem__)
+    return best, among[best] / max(sum(among.values()), 1e-9)
 
 
 def _code(token: str) -> str:

@@ -1,12 +1,27 @@
 """Live sessions: captions, translation and voice while the person is still talking."""
 
-from mmpipe.pipelines.live.events import Committed, Ended, Event, Partial, Spoken, Stats, Translated, Warned
-from mmpipe.pipelines.live.session import LiveModels, LiveOptions, LiveSession
+from mmpipe.pipelines.live.events import (
+    Committed,
+    Ended,
+    Event,
+    Interrupted,
+    LanguageDetected,
+    Partial,
+    Spoken,
+    Stats,
+    Translated,
+    Warned,
+)
+from mmpipe.pipelines.live.models import LiveModels
+from mmpipe.pipelines.live.options import LiveOptions
+from mmpipe.pipelines.live.session import LiveSession
 
 __all__ = [
     "Committed",
     "Ended",
     "Event",
+    "Interrupted",
+    "LanguageDetected",
     "LiveModels",
     "LiveOptions",
     "LiveSession",

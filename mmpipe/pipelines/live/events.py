@@ -2,7 +2,8 @@
 
 Times are seconds since the session began. Two clocks matter: ``start_s``, ``end_s`` and ``heard_until_s`` count the
 sound that was sent, ``emitted_s`` is when the event left the session. ``heard_until_s`` is the end of the sound that
-the event rests on: a machine without any delay would have emitted it then.
+the event rests on: a machine without any delay would have emitted it then. An event that is about no words in
+particular has an empty ``text``, and ends where the sound had come to.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ class Event:
     type: ClassVar[str] = "event"
     seq: int
     emitted_s: float
+    start_s: float
+    end_s: float
+    text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON types. Sound is told by its length: it travels on its own."""
@@ -40,10 +44,7 @@ class Partial(Event):
     """What is being said, as far as it is understood now. Each one replaces the one before; an empty one clears it."""
 
     type: ClassVar[str] = "partial"
-    start_s: float
-    end_s: float
     heard_until_s: float
-    text: str
     language: str
 
 
@@ -52,10 +53,7 @@ class Committed(Event):
     """Words that will never change. The text of all of them, joined, is the transcript."""
 
     type: ClassVar[str] = "committed"
-    start_s: float
-    end_s: float
     heard_until_s: float
-    text: str
     language: str
     words: tuple[Word, ...]
 
@@ -65,10 +63,7 @@ class Translated(Event):
     """A translation. ``final``: of a whole committed sentence; else a draft, which the next one replaces."""
 
     type: ClassVar[str] = "translated"
-    start_s: float
-    end_s: float
     heard_until_s: float
-    text: str
     source_text: str
     language: str  # of ``text``
     final: bool
@@ -79,10 +74,26 @@ class Spoken(Event):
     """A piece of the spoken translation of the sentence from ``start_s`` to ``end_s``."""
 
     type: ClassVar[str] = "spoken"
-    start_s: float
-    end_s: float
-    text: str
     audio: Audio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted(Event):
+    """Somebody answered the voice before it was through: a player stops, and forgets what it was sent until now."""
+
+    type: ClassVar[str] = "interrupted"
+    heard_until_s: float
+    dropped: int  # sentences that were not spoken to their end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageDetected(Event):
+    """The language that is spoken was found out, or found to be another than before."""
+
+    type: ClassVar[str] = "language"
+    heard_until_s: float
+    language: str
+    previous: str | None  # None: it is the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +107,9 @@ class Stats(Event):
     to_translate: int  # sentences waiting
     to_speak: int
     dropped_partials: int  # hypotheses that were never made because newer sound was there
-    dropped_speech: int  # sentences that were not spoken because the voice fell behind
+    dropped_speech: int  # sentences that were not spoken to their end: the voice was behind, or interrupted
+    voice_behind_s: float  # sound that the player has or will be sent before the next sentence
+    unheard_s: float  # sound that was not listened to because the voice was playing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +117,6 @@ class Warned(Event):
     """Something went wrong and the session goes on."""
 
     type: ClassVar[str] = "warning"
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,108 +2,46 @@
 
 Three lanes run beside one another. Recognition hears a window, then the newest one that there is by then: when the
 machine is busy, windows grow apart and partial captions thin out by themselves, but nothing that is final is lost.
-Translation takes committed sentences in order. Speech takes translations in order and may fall behind without delaying
-the captions. All sessions of a process share the models, through batchers.
+Translation takes committed sentences in order. The voice (:mod:`~mmpipe.pipelines.live.voice`) takes translations in
+order and may fall behind without delaying the captions. All sessions of a process share the models, through batchers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from mmpipe.audio.recognition import load_recogniser
-from mmpipe.audio.synthesis import Speaker
-from mmpipe.audio.vad import SileroVad
-from mmpipe.batching import Clock, MonotonicClock, Priority
+from mmpipe.batching import Clock, MonotonicClock
 from mmpipe.errors import LanguageError, MmpipeError
-from mmpipe.pipelines.batchers import Batchers
-from mmpipe.pipelines.live.ears import EarOptions, Ears, Window
-from mmpipe.pipelines.live.events import Committed, Ended, Event, Partial, Spoken, Stats, Translated, Warned
+from mmpipe.pipelines.live.ears import Ears, Window
+from mmpipe.pipelines.live.events import (
+    Committed,
+    Ended,
+    Event,
+    Interrupted,
+    LanguageDetected,
+    Partial,
+    Spoken,
+    Stats,
+    Translated,
+    Warned,
+)
+from mmpipe.pipelines.live.language import SpokenLanguage
+from mmpipe.pipelines.live.models import LiveModels
+from mmpipe.pipelines.live.options import LiveOptions
+from mmpipe.pipelines.live.voice import Saying, VoiceLane
 from mmpipe.pipelines.sentences import SentenceAssembler
-from mmpipe.stage import Recogniser, Synthesiser, Translator
-from mmpipe.translate import Glossary, TextTranslator
-from mmpipe.types import RecognitionOptions, Segment, SpeechWindow, Word
+from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow, Word
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """What one session wants."""
-
-    to: str | None = None  # language to translate into; None: captions only
-    source: str | None = None  # language that is spoken; None: detect it
-    between: tuple[str, str] | None = None  # two-way: whatever is said in one is translated into the other
-    speak: bool = False  # also speak the translation
-    voice: str | None = None
-    speed: float = 1.0
-    hotwords: tuple[str, ...] = ()
-    draft: bool = True  # translate what is not final yet, too
-    ears: EarOptions = field(default_factory=EarOptions)
-    #: Sentences waiting to be spoken beyond which the oldest are dropped: the voice must not fall behind for ever.
-    max_to_speak: int = 6
-    stats_every_s: float = 5.0
-    #: Speech without a word understood for this long is worth a warning.
-    warn_after_s: float = 20.0
-
-
-class LiveModels:
-    """The models that all sessions of a process share. A context manager."""
-
-    def __init__(
-        self,
-        recogniser: Recogniser | str = "whisper-base",
-        *,
-        translators: list[Translator] | None = None,
-        synthesisers: list[Synthesiser] | None = None,
-        glossary: Glossary | None = None,
-    ) -> None:
-        self.batchers = Batchers(Priority.INTERACTIVE)
-        self.recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
-        self.vad = SileroVad()
-        self.translator = TextTranslator(translators, glossary=glossary, runner=self.batchers)
-        self.speaker = Speaker(synthesisers, runner=self.batchers)
-        self._threads = ThreadPoolExecutor(32, thread_name_prefix="mmpipe-live")
-        # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
-        # throughput.
-        self._batch = -(-self.recogniser.max_items // 2)
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """Held by a session while its window is recognised: one batch computes, the next one waits.
-
-        A session takes its window when it has got a turn, so that on a busy machine the window holds what was said
-        while the session waited.
-        """
-        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch))
-
-    async def recognise(self, window: SpeechWindow, session: object) -> Segment:
-        return await self.batchers.of(self.recogniser, self._batch).aio(window, session=session)
-
-    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-
-    def close(self) -> None:
-        self.batchers.close()
-        self.translator.close()
-        self.speaker.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def __enter__(self) -> LiveModels:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+#: A source that can wait, a file for example, waits while recognition is this much behind.
+WAIT_BEHIND_S = 5.0
 
 
 class LiveSession:
@@ -127,22 +65,27 @@ class LiveSession:
         self._began_s = self._clock.now_s()
         self._ears = Ears(models.vad, self.options.ears)
         self._assembler = SentenceAssembler()
-        self._language = self.options.source
+        self._spoken = SpokenLanguage(self.options.source, self.options.between)
+        self._announced = self.options.source  # the language that the caller knows
+        self._voice = VoiceLane(models, self.options, name, self._speak, self._warn)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._seq = 0
         self._wake = asyncio.Event()
         self._no_more = False
         self._to_translate: asyncio.Queue[tuple[Segment, float] | None] = asyncio.Queue()
-        self._to_speak: asyncio.Queue[tuple[Segment, str, str] | None] = asyncio.Queue()
-        self._busy = 0  # lanes that are computing
+        self._busy = 0  # computations under way, the voice's apart
         self._spent_s = 0.0  # in recognition
-        self._recognised_s = 0.0
-        self._dropped_partials = self._dropped_speech = 0
+        self._recognised_s = 0.0  # end of the last window
+        self._calm_s = 0.0  # to here all is worked off and nobody was speaking
+        self._utterance_s: float | None = None  # start of the one that is being recognised
+        self._dropped_partials = 0
+        self._unheard_s = 0.0
         self._silent_since_s = 0.0
         self._last_stats_s = 0.0
         self._drafted = ""
         self._shown = False  # whether a partial caption is on the screen
-        self._background: set[asyncio.Task[None]] = set()
+        self._drafting: asyncio.Task[None] | None = None
+        self._progress = asyncio.Event()  # recognition has caught up a little
         self._runner: asyncio.Task[None] | None = None
 
     # --- what the caller does ---
@@ -150,15 +93,44 @@ class LiveSession:
     def push(self, samples: np.ndarray) -> None:
         """Hear ``samples``: 16 kHz, float32 of shape (n,). Returns at once."""
         self._start()
+        if self._voice.deaf:
+            self._unheard_s += len(samples) / SPEECH_RATE_HZ
+            samples = np.zeros_like(samples)  # and not nothing: time goes on
         self._ears.push(samples)
+        self._voice.advance(self._ears.received_s)
         self._wake.set()
 
     def finish(self) -> None:
         """No more sound will come: what was said is still recognised, translated and spoken, then the session ends."""
         self._start()
         self._ears.finish()
+        self._voice.finish()
         self._no_more = True
         self._wake.set()
+
+    async def listen(self, sound: AsyncIterable[Audio], playing: Callable[[], bool | None] = lambda: None) -> None:
+        """Push all of ``sound`` (16 kHz), then finish, also when it fails. A source that can wait is made to.
+
+        ``playing``: whether a loudspeaker plays the voice now, asked at every block; None: not known.
+
+        Raises: what ``sound`` raises.
+        """
+        try:
+            async for block in sound:
+                self.note_playing(playing())
+                self.push(block.samples)
+                while self.lag_s > WAIT_BEHIND_S and self._runner and not self._runner.done():
+                    self._progress.clear()
+                    await self._progress.wait()
+        finally:
+            self.finish()
+
+    def note_playing(self, playing: bool | None) -> None:
+        """What a player tells: it plays the voice now, or does not; None: it will not tell any more.
+
+        Without that, the session reckons how long the player takes for what it was sent.
+        """
+        self._voice.playback.tell(playing)
 
     async def events(self) -> AsyncIterator[Event]:
         """All events, in order; the last one is :class:`Ended`."""
@@ -178,8 +150,13 @@ class LiveSession:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was heard has been worked off."""
-        return not (self._busy or self._wake.is_set() or self._to_translate.qsize() or self._to_speak.qsize())
+        """Whether everything that was heard has been worked off: only more sound can bring more events."""
+        return not (self._busy or self._wake.is_set() or self._to_translate.qsize() or self._voice.busy)
+
+    @property
+    def lag_s(self) -> float:
+        """How far recognition is behind the sound."""
+        return max(0.0, self._ears.received_s - max(self._recognised_s, self._calm_s))
 
     # --- the lanes ---
 
@@ -189,7 +166,7 @@ class LiveSession:
 
     async def _run(self) -> None:
         reason = "finished"
-        lanes = [asyncio.create_task(lane) for lane in (self._recognise(), self._translate(), self._speak())]
+        lanes = [asyncio.create_task(lane) for lane in (self._recognise(), self._translate(), self._voice.run())]
         try:
             await asyncio.gather(*lanes)
         except MmpipeError as error:
@@ -199,9 +176,11 @@ class LiveSession:
             logger.exception("%s ended by an internal error", self.name)
             reason = "internal error"
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            tasks = [*lanes, *([self._drafting] if self._drafting else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._progress.set()
         self._emit(Ended, reason=reason)
         self._events.put_nowait(None)
 
@@ -211,8 +190,11 @@ class LiveSession:
             self._wake.clear()
             while self._ears.ready:
                 await self._working(self._hear())
+                self._progress.set()
             if self._shown and not self._ears.tail:
-                self._show((), self._language or "")
+                self._show((), self._announced or "")
+            if not self._ears.speaking:
+                self._calm_s = self._ears.received_s
             self._report()
             if self._no_more and not self._wake.is_set():
                 break
@@ -224,9 +206,11 @@ class LiveSession:
             window = self._ears.next_window()
             if window is None:  # the speaker has stopped while it waited: the last window comes soon
                 return
-            segment = await self._listen(window)
-        self._settle_language(segment)
+            segment = await self._understand(window)
         update = self._ears.understood(window, segment)
+        self._spoken.heard(window, segment, committed=bool(update.committed))
+        self._announce_language()
+        self._notice_interruption(window, segment)
         if update.committed:
             self._commit(update.committed, segment)
         if window.last:
@@ -234,24 +218,51 @@ class LiveSession:
         self._show(update.tail, segment.language)
         self._warn_if_silent(window, bool(segment.text))
 
-    async def _listen(self, window: Window) -> Segment:
+    async def _understand(self, window: Window) -> Segment:
         began_s = self._clock.now_s()
-        # a short window is heard again soon, as part of a longer one
-        second_try = window.last or window.audio.duration_s > self.options.ears.trim_from_s
-        options = RecognitionOptions(
-            language=self._language, words=True, hotwords=self.options.hotwords, second_try=second_try
-        )
         step_s = self.options.ears.step_s
         self._dropped_partials += max(0, int((window.end_s - max(self._recognised_s, window.start_s)) / step_s) - 1)
-        segment = await self._models.recognise(SpeechWindow(window.audio, options), self)
+        segment = await self._recognised(window, None if self._spoken.open else self._spoken.language)
+        if language := self._spoken.alternative(segment):
+            segment = self._spoken.better(segment, await self._recognised(window, language))
         self._spent_s += self._clock.now_s() - began_s
         self._recognised_s = window.end_s
         return segment
 
-    def _settle_language(self, segment: Segment) -> None:
-        """Keep a detected language once it is sure; in two-way mode and without one, each window is asked anew."""
-        if self.options.between is None and self._language is None and (segment.language_probability or 0) > 0.8:
-            self._language = segment.language
+    async def _recognised(self, window: Window, language: str | None) -> Segment:
+        options = RecognitionOptions(
+            language=language,
+            languages=() if language else self._spoken.candidates,
+            words=True,
+            hotwords=self.options.hotwords,
+            # a short window is heard again soon, as part of a longer one
+            second_try=window.last or window.audio.duration_s > self.options.ears.trim_from_s,
+        )
+        return await self._models.recognise(SpeechWindow(window.audio, options), self)
+
+    def _announce_language(self) -> None:
+        found, previous = self._spoken.language, self._announced
+        if found is not None and found != previous:
+            self._announced = found
+            self._emit(LanguageDetected, heard_until_s=self._recognised_s, language=found, previous=previous)
+
+    def _notice_interruption(self, window: Window, segment: Segment) -> None:
+        """Stop the voice for somebody who began to speak after it did: in a two-way talk, who speaks its language.
+
+        Only words count, not a cough.
+        """
+        if self._utterance_s is None:
+            self._utterance_s = window.start_s + self.options.ears.vad.pad_s
+        begun_s = self._utterance_s
+        if window.last:
+            self._utterance_s = None
+        voice = self._voice
+        if not (segment.text and self.options.barges_in and (voice.waiting or voice.playback.playing)):
+            return
+        answers = self.options.between is None or segment.language == voice.language
+        if answers and begun_s > voice.playback.since_s:
+            dropped = voice.interrupt()
+            self._emit(Interrupted, heard_until_s=self._recognised_s, dropped=dropped)
 
     def _commit(self, words: tuple[Word, ...], segment: Segment) -> None:
         text = join(words, segment.language)
@@ -294,10 +305,11 @@ class LiveSession:
         begun = self._assembler.tail
         words = (*(begun.words if begun else ()), *tail)
         text = join(words, language)
-        if text != self._drafted:
+        if text != self._drafted and (self._drafting is None or self._drafting.done()):  # else the next one will do
             self._drafted = text
             draft = Segment(words[0].start_s, words[-1].end_s, text, language, words)
-            self._in_background(self._translate_one(draft, target, self._recognised_s, final=False))
+            work = self._translate_one(draft, target, self._recognised_s, final=False)
+            self._drafting = asyncio.create_task(self._working(work))
 
     def _target(self, language: str) -> str | None:
         if self.options.between:
@@ -310,7 +322,7 @@ class LiveSession:
             sentence, heard_until_s = item
             if target := self._target(sentence.language):
                 await self._working(self._translate_one(sentence, target, heard_until_s, final=True))
-        self._to_speak.put_nowait(None)
+        self._voice.end()
 
     async def _translate_one(self, sentence: Segment, target: str, heard_until_s: float, *, final: bool) -> None:
         translate = self._models.translator.translate
@@ -339,29 +351,11 @@ class LiveSession:
         if final:
             self._drafted = ""
             if self.options.speak:
-                self._to_speak.put_nowait((sentence, translation.text, target))
+                self._voice.add(sentence, translation.text, target)
 
-    async def _speak(self) -> None:
-        while (item := await self._to_speak.get()) is not None:
-            while self._to_speak.qsize() > self.options.max_to_speak:
-                dropped, self._dropped_speech = item, self._dropped_speech + 1
-                logger.info("%s: not spoken, the voice is behind: %r", self.name, dropped[1])
-                following = self._to_speak.get_nowait()
-                if following is None:
-                    self._to_speak.put_nowait(None)
-                    break
-                item = following
-            await self._working(self._speak_one(*item))
-
-    async def _speak_one(self, sentence: Segment, text: str, language: str) -> None:
-        options = self.options
-        try:
-            pieces = self._models.speaker.stream(text, language, options.voice, options.speed)
-            while (audio := await self._models.in_thread(next, pieces, None)) is not None:
-                self._emit(Spoken, start_s=sentence.start_s, end_s=sentence.end_s, text=text, audio=audio)
-        except MmpipeError as error:
-            logger.exception("%s: a sentence could not be spoken", self.name)
-            self._warn(f"A sentence could not be spoken: {error}")
+    def _speak(self, saying: Saying, audio: Audio) -> None:
+        sentence = saying.source
+        self._emit(Spoken, start_s=sentence.start_s, end_s=sentence.end_s, text=saying.text, audio=audio)
 
     # --- small things ---
 
@@ -372,14 +366,11 @@ class LiveSession:
         finally:
             self._busy -= 1
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._working(work))
-        self._background.add(task)  # the loop itself keeps only weak references
-        task.add_done_callback(self._background.discard)
-
-    def _emit(self, kind: type[Event], **values: object) -> None:
+    def _emit(self, kind: type[Event], **values: Any) -> None:
         self._seq += 1
-        self._events.put_nowait(kind(seq=self._seq, emitted_s=self._clock.now_s() - self._began_s, **values))
+        now_s, heard_s = self._clock.now_s() - self._began_s, self._ears.received_s
+        values = {"start_s": heard_s, "end_s": heard_s} | values
+        self._events.put_nowait(kind(seq=self._seq, emitted_s=now_s, **values))
 
     def _warn(self, text: str) -> None:
         self._emit(Warned, text=text)
@@ -387,7 +378,7 @@ class LiveSession:
     def _warn_if_silent(self, window: Window, understood: bool) -> None:
         if understood or window.last:
             self._silent_since_s = window.end_s
-        elif window.end_s - self._silent_since_s > self.options.warn_after_s:
+        elif window.end_s - max(self._silent_since_s, window.start_s) > self.options.warn_after_s:
             self._silent_since_s = window.end_s
             self._warn("Somebody speaks, but nothing is understood. Is it the right language and microphone?")
 
@@ -399,12 +390,14 @@ class LiveSession:
         self._emit(
             Stats,
             heard_s=heard_s,
-            lag_s=max(0.0, heard_s - self._recognised_s) if self._ears.speaking else 0.0,
+            lag_s=self.lag_s,
             real_time_factor=self._spent_s / max(heard_s, 1e-3),
             to_translate=self._to_translate.qsize(),
-            to_speak=self._to_speak.qsize(),
+            to_speak=self._voice.waiting,
             dropped_partials=self._dropped_partials,
-            dropped_speech=self._dropped_speech,
+            dropped_speech=self._voice.dropped,
+            voice_behind_s=self._voice.behind_s,
+            unheard_s=self._unheard_s,
         )
 
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import BinaryIO
 
+import av
 import numpy as np
+from av.audio.frame import AudioFrame
 
 from mmpipe.audio import media
 from mmpipe.batching import Clock, MonotonicClock
@@ -35,16 +37,24 @@ async def recording(source: media.Source, *, realtime: bool, clock: Clock | None
 
 
 async def pcm(file: BinaryIO, rate_hz: int = SPEECH_RATE_HZ) -> AsyncIterator[Audio]:
-    """Raw 16-bit little-endian mono samples, as other programs write them to a pipe.
+    """Raw 16-bit little-endian mono samples, as other programs write them to a pipe, in blocks of 0.1 s.
 
     Raises:
         MediaError: not one sample comes.
     """
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE_HZ)
     came = False
     for_one_block = round(BLOCK_S * rate_hz) * 2
     while raw := await asyncio.to_thread(file.read, for_one_block):
         came = True
         samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
-        yield media.resample(Audio(samples, rate_hz), SPEECH_RATE_HZ)
+        yield _resampled(resampler, media.as_frame(Audio(samples, rate_hz)))
     if not came:
         raise MediaError("No sound comes in on standard input. It wants 16-bit little-endian mono samples.")
+    yield _resampled(resampler, None)
+
+
+def _resampled(resampler: av.AudioResampler, frame: AudioFrame | None) -> Audio:
+    """What the resampler gives for ``frame`` by now; for None: what it has held back."""
+    pieces = [out.to_ndarray()[0] for out in resampler.resample(frame)]
+    return Audio(np.concatenate([np.zeros(0, np.float32), *pieces]))

@@ -109,7 +109,7 @@ def talk(librivox: list[Clip]) -> np.ndarray:
 def events(whisper: Whisper, talk: np.ndarray) -> list[Event]:
     """One real session, looked at by several tests."""
     with LiveModels(whisper, translators=[Upper()], synthesisers=[Beep()]) as models:
-        return asyncio.run(replay(models, LiveOptions(to="pt", source="en", speak=True), talk))
+        return asyncio.run(replay(models, LiveOptions(to="pt", source="en", speak=True, headphones=True), talk))
 
 
 def of(kind: type[Event], events: list[Event]) -> list:  # type: ignore[type-arg]
@@ -180,7 +180,7 @@ def test_silence_and_noise_commit_nothing(whisper: Whisper) -> None:
 
 def test_a_failed_translation_is_a_warning_and_captions_go_on(whisper: Whisper, talk: np.ndarray) -> None:
     upper = Upper()
-    upper.failing = 2  # the batcher gives a lone item no second try
+    upper.failing = 4  # each sentence is tried twice
     with LiveModels(whisper, translators=[upper], synthesisers=[Beep()]) as models:
         events = asyncio.run(replay(models, LiveOptions(to="pt", source="en", draft=False), talk[: 16_000 * 16]))
     assert len(of(Warned, events)) == 2

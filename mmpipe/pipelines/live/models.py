@@ -1,0 +1,166 @@
+"""The models that all live sessions of a process share, called with patience: one more try, and a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Self, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from mmpipe.audio.recognition import load_recogniser
+from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.vad import SileroVad
+from mmpipe.batching import Priority
+from mmpipe.errors import DeadlineExceededError, StageError
+from mmpipe.pipelines.batchers import Batchers
+from mmpipe.stage import In, Out, Recogniser, Stage, Synthesiser, Translator
+from mmpipe.translate import Glossary, TextTranslator
+from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: From the request to the result. A machine this slow could not follow a speaker anyway.
+DEADLINE_S = 20.0
+#: Sentences that are translated or spoken at the same time, of all sessions.
+THREADS = 32
+
+
+class LiveModels:
+    """The models that all sessions of a process share. A context manager.
+
+    A stage that raises is asked once more; if it raises again, StageError. If it does not answer within
+    ``deadline_s``, DeadlineExceededError. What then happens is up to the session: see
+    :class:`~mmpipe.pipelines.live.LiveSession`. ``stuck``: the recogniser missed its last deadline.
+    """
+
+    def __init__(
+        self,
+        recogniser: Recogniser | str = "whisper-base",
+        *,
+        translators: list[Translator] | None = None,
+        synthesisers: list[Synthesiser] | None = None,
+        glossary: Glossary | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self.batchers = Batchers(Priority.INTERACTIVE)
+        self.recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
+        self.vad = SileroVad()
+        self.translator = TextTranslator(translators, glossary=glossary, runner=self._run)
+        self.speaker = Speaker(synthesisers, runner=self._run)
+        self.deadline_s = deadline_s
+        self.stuck = False
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mmpipe-live")
+        # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
+        # throughput.
+        self._batch = -(-self.recogniser.max_items // 2)
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Held by a session while its window is recognised: one batch computes, the next one waits.
+
+        A session takes its window when it has got a turn, so that on a busy machine the window holds what was said
+        while the session waited.
+        """
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch))
+
+    async def recognise(self, window: SpeechWindow, session: object) -> Segment:
+        """
+        Raises:
+            StageError: the recogniser failed twice.
+            DeadlineExceededError: it does not answer.
+        """
+        batcher = self.batchers.of(self.recogniser, self._batch)
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                try:
+                    segment = await batcher.aio(window, session=session)
+                except StageError as error:
+                    logger.info("the recogniser is asked again after: %s", error)
+                    segment = await batcher.aio(window, session=session)
+        except TimeoutError:
+            self.stuck = True
+            raise self._late("The recogniser") from None
+        self.stuck = False
+        return segment
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """``function(*args)``, off the event loop: what translates or speaks a text waits for its engines there.
+
+        Engines have a deadline of their own; this one is for what happens around them.
+
+        Raises: what ``function`` raises.
+            DeadlineExceededError: it is not done.
+        """
+        try:
+            async with asyncio.timeout(2 * self.deadline_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        except TimeoutError:
+            raise self._late("The translation or the voice") from None
+
+    async def warm_up(self, pairs: Iterable[tuple[str, str]] = (), speak: Iterable[str] = ()) -> None:
+        """Load what sessions will use, and use it once, so that the first one does not wait for it.
+
+        ``pairs``: (source, target) languages to translate; ``speak``: languages to speak. It may take as long as it
+        takes to fetch the weights.
+
+        Raises:
+            MmpipeError: a model cannot be had, or does not work.
+        """
+        silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
+        window = SpeechWindow(silence, RecognitionOptions(words=True))
+        await self.batchers.of(self.recogniser, self._batch).aio(window, session="warm-up")
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
+        for source, target in pairs:
+            await in_thread(self.translator.translate, "Hello.", source, target)
+        for language in speak:
+            await in_thread(self.speaker.speak, "1", language)
+        self.stuck = False
+
+    def _run(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
+        """How translator and speaker call their engines, from threads."""
+        until_s = time.monotonic() + self.deadline_s
+        try:
+            return self._run_until(stage, items, until_s)
+        except StageError as error:
+            logger.info("%s is asked again after: %s", stage.name, error)
+            return self._run_until(stage, items, until_s)
+
+    def _run_until(self, stage: Stage[In, Out], items: Sequence[In], until_s: float) -> list[Out]:
+        batcher = self.batchers.of(stage)
+        futures: list[Future[Out]] = []
+        try:
+            for item in items:
+                left_s = max(0.0, until_s - time.monotonic())
+                futures.append(batcher.submit(item, deadline_s=left_s, block=True))
+            if wait(futures, max(0.0, until_s - time.monotonic())).not_done:
+                raise self._late(f"The engine {stage.name!r}")
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _late(self, what: str) -> DeadlineExceededError:
+        return DeadlineExceededError(
+            f"{what} did not answer within {self.deadline_s:g} seconds. If that lasts, start mmpipe again."
+        )
+
+    def close(self) -> None:
+        self.batchers.close()
+        self.translator.close()
+        self.speaker.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
