@@ -15,22 +15,23 @@ _PUBLIC = {
     "Answer": "mmpipe.types",
     "Audio": "mmpipe.types",
     "Batcher": "mmpipe.batching",
-    "Image": "mmpipe.types",
-    "Message": "mmpipe.fusion.chat",
     "Committed": "mmpipe.pipelines.live",
     "Ended": "mmpipe.pipelines.live",
+    "Event": "mmpipe.pipelines.live",
+    "Image": "mmpipe.types",
     "Interrupted": "mmpipe.pipelines.live",
     "LiveModels": "mmpipe.pipelines.live",
     "LiveOptions": "mmpipe.pipelines.live",
     "LiveSession": "mmpipe.pipelines.live",
     "Loudspeaker": "mmpipe.audio.devices",
+    "Message": "mmpipe.fusion.chat",
     "Microphone": "mmpipe.audio.devices",
     "MmpipeError": "mmpipe.errors",
     "Partial": "mmpipe.pipelines.live",
     "Recogniser": "mmpipe.stage",
     "Segment": "mmpipe.types",
-    "Spoken": "mmpipe.pipelines.live",
     "SpeechTranslator": "mmpipe.pipelines.speech_translation",
+    "Spoken": "mmpipe.pipelines.live",
     "Stage": "mmpipe.stage",
     "Synthesiser": "mmpipe.stage",
     "Transcript": "mmpipe.types",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from mmpipe.fusion.chat import Message as Message
     from mmpipe.pipelines.live import Committed as Committed
     from mmpipe.pipelines.live import Ended as Ended
+    from mmpipe.pipelines.live import Event as Event
     from mmpipe.pipelines.live import Interrupted as Interrupted
     from mmpipe.pipelines.live import LiveModels as LiveModels
     from mmpipe.pipelines.live import LiveOptions as LiveOptions

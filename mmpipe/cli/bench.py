@@ -122,7 +122,8 @@ def live(
     from mmpipe.evaluate.replay import Pace
     from mmpipe.pipelines.live import LiveOptions
 
-    options = LiveOptions(to=to if to != "en" else None, source="en", speak=not mute)
+    target = to if to != "en" else None
+    options = LiveOptions(to=target, source="en", speak=not mute and target is not None, headphones=True)
     with _folder(keep) as folder, _progress("Replaying", 60 * minutes) as progress:
         rows = live_bench.one_session(
             load_clips(data, "en"),

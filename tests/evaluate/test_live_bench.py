@@ -84,7 +84,11 @@ def test_one_session_is_measured_from_its_log(librivox: list[Clip], tmp_path: Pa
     rows = {
         row["figure"]: row
         for row in live_bench.one_session(
-            librivox[1:2], tmp_path, length_s=8, options=LiveOptions("pt", "en", speak=True), pace=Pace.BUSY
+            librivox[1:2],
+            tmp_path,
+            length_s=8,
+            options=LiveOptions("pt", "en", speak=True, headphones=True),
+            pace=Pace.BUSY,
         )
     }
     assert rows["WER, %"]["value"] < 20
