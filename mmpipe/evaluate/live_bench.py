@@ -6,9 +6,9 @@ Each function gives rows of a table, a dictionary each, and needs the extra ``ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, cycle
@@ -217,8 +217,9 @@ class PlainModels(LiveModels):
         self._places = cycle(zip(models, self._pools, strict=True))
         self._of: dict[object, tuple[Any, ThreadPoolExecutor]] = {}
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        yield
 
     async def recognise(self, window: SpeechWindow, session: object) -> Segment:
         if session not in self._of:
@@ -293,7 +294,9 @@ def many_sessions(
                 logs,
                 Replay(Pace.BUSY, each_second=progress),
             )
-        yield _curve_row(system, logs, [reference for _, reference in talks])
+            answers = models.answers
+        row = _curve_row(system, logs, [reference for _, reference in talks])
+        yield row | {"answer, s": round(answers.total_s / answers.count, 2) if answers.count else None}
 
 
 def _curve_row(system: str, logs: Sequence[Path], references: Sequence[Reference]) -> Row:

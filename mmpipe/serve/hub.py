@@ -34,7 +34,7 @@ class Hub:
         self.clock = clock or MonotonicClock()
         self.sessions: dict[str, ServedSession] = {}
         self.keys = ApiKeys(self.options.api_keys)
-        self.load = LoadMeter(self._recogniser_stats, self.clock)
+        self.load = LoadMeter(lambda: models.recogniser_stats, lambda: models.answers, self.clock)
         self.metrics = Metrics(self._stages)
         self.connections = 0  # that have not begun a session
         self.unready: str | None = "models are being warmed up"
@@ -195,9 +195,6 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
     # --- figures ---
-
-    def _recogniser_stats(self) -> BatcherStats:
-        return self.models.batchers.of(self.models.recogniser).stats
 
     def _stages(self) -> Mapping[str, BatcherStats]:
         return self.models.batchers.stats()

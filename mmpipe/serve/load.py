@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from mmpipe.batching import BatcherStats, Clock
+from mmpipe.pipelines.live import Answers
 from mmpipe.serve.options import ServeOptions
 
 #: What is older says little about now.
@@ -17,16 +18,17 @@ FULL = 0.8
 class LoadMeter:
     """Watches the recogniser's answers and the sessions' lag over the last seconds."""
 
-    def __init__(self, recogniser: Callable[[], BatcherStats], clock: Clock) -> None:
+    def __init__(self, recogniser: Callable[[], BatcherStats], answers: Callable[[], Answers], clock: Clock) -> None:
         self._recogniser = recogniser
+        self._answers = answers
         self._clock = clock
-        self._samples: deque[tuple[float, BatcherStats]] = deque()
+        self._samples: deque[tuple[float, BatcherStats, Answers]] = deque()
         self._lags: deque[tuple[float, float]] = deque()
 
     def sample(self) -> None:
         """Look at the recogniser; to be called about once a second."""
         now_s = self._clock.now_s()
-        self._samples.append((now_s, self._recogniser()))
+        self._samples.append((now_s, self._recogniser(), self._answers()))
         while len(self._samples) > 2 and self._samples[0][0] < now_s - WINDOW_S:
             self._samples.popleft()
 
@@ -49,21 +51,18 @@ class LoadMeter:
 
     @property
     def response_s(self) -> float:
-        """Mean time of the recogniser from a request to its answer, in the last seconds."""
+        """Mean time in the last seconds from a session's wanting to be heard to the recogniser's answer."""
         if len(self._samples) < 2:
             return 0.0
-        (_, before), (_, now) = self._samples[0], self._samples[-1]
-        items, calls = now.batched_items - before.batched_items, now.calls - before.calls
-        if not items or not calls:
-            return 0.0
-        return (now.wait_s - before.wait_s) / items + (now.run_s - before.run_s) / calls
+        (*_, before), (*_, now) = self._samples[0], self._samples[-1]
+        return (now.total_s - before.total_s) / max(now.count - before.count, 1)
 
     @property
     def utilisation(self) -> float:
         """The part of the last seconds in which the recogniser computed, 0..1."""
         if len(self._samples) < 2:
             return 0.0
-        (_, before), (_, now) = self._samples[0], self._samples[-1]
+        (_, before, _), (_, now, _) = self._samples[0], self._samples[-1]
         uptime_s = now.uptime_s - before.uptime_s
         return (now.run_s - before.run_s) / uptime_s if uptime_s > 0 else 0.0
 

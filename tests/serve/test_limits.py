@@ -12,6 +12,7 @@ import pytest
 
 from mmpipe.batching import BatcherStats
 from mmpipe.errors import InputError
+from mmpipe.pipelines.live import Answers
 from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.options import ServeOptions, read_api_keys
 from mmpipe.serve.session import Allowance
@@ -65,24 +66,28 @@ def test_a_full_machine_admits_nobody_and_serves_those_who_are_there(rig: Any) -
 
 
 def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
-    stats = BatcherStats()
-    meter = LoadMeter(lambda: stats, rig.clock)
+    stats, answers = BatcherStats(), Answers()
+    meter = LoadMeter(lambda: stats, lambda: answers, rig.clock)
     options = ServeOptions(max_response_s=1.0)
-    for _ in range(30):  # 4 items a second, each answered in 0.2 s
+
+    def second(count: int, answer_s: float, run_s: float) -> None:
+        nonlocal stats, answers
         meter.sample()
         rig.clock.time_s += 1
-        stats = stats.plus(batched_items=4, calls=2, wait_s=0.4, run_s=0.2, uptime_s=1)
+        stats = stats.plus(run_s=run_s, uptime_s=1)
+        answers = Answers(answers.count + count, answers.total_s + count * answer_s)
+
+    for _ in range(30):
+        second(4, 0.2, 0.2)
     assert meter.response_s == pytest.approx(0.2)
     assert meter.utilisation == pytest.approx(0.2)
     assert meter.refusal(options) is None
-    stats = stats.plus(batched_items=1, calls=1, wait_s=0.0, run_s=20.0, uptime_s=100)  # one that took long
+    second(4, 20.0, 0.2)  # some that took long, on a machine that is not full
     meter.sample()
-    assert meter.response_s > 0.5
-    assert meter.refusal(ServeOptions(max_response_s=0.1)) is None
+    assert meter.response_s > 1
+    assert meter.refusal(options) is None
     for _ in range(30):
-        meter.sample()
-        rig.clock.time_s += 1
-        stats = stats.plus(batched_items=8, calls=1, wait_s=8.0, run_s=1.0, uptime_s=1)
+        second(8, 2.0, 1.0)
     assert meter.response_s == pytest.approx(2.0)
     assert meter.utilisation == pytest.approx(1.0)
     assert "takes 2.0 s" in str(meter.refusal(options))

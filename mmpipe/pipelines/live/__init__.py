@@ -12,11 +12,12 @@ from mmpipe.pipelines.live.events import (
     Translated,
     Warned,
 )
-from mmpipe.pipelines.live.models import LiveModels
+from mmpipe.pipelines.live.models import Answers, LiveModels
 from mmpipe.pipelines.live.options import LiveOptions
 from mmpipe.pipelines.live.session import LiveSession
 
 __all__ = [
+    "Answers",
     "Committed",
     "Ended",
     "Event",

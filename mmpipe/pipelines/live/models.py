@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,7 +18,7 @@ import numpy as np
 from mmpipe.audio.recognition import load_recogniser
 from mmpipe.audio.synthesis import Speaker
 from mmpipe.audio.vad import SileroVad
-from mmpipe.batching import Priority
+from mmpipe.batching import BatcherStats, Priority
 from mmpipe.errors import DeadlineExceededError, StageError
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.stage import In, Out, Recogniser, Stage, Synthesiser, Translator
@@ -32,6 +33,14 @@ T = TypeVar("T")
 DEADLINE_S = 20.0
 #: Sentences that are translated or spoken at the same time, of all sessions.
 THREADS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How long sessions waited for the recogniser: from wanting a turn to its answer."""
+
+    count: int = 0
+    total_s: float = 0.0
 
 
 class LiveModels:
@@ -58,19 +67,24 @@ class LiveModels:
         self.speaker = Speaker(synthesisers, runner=self._run)
         self.deadline_s = deadline_s
         self.stuck = False
+        self.answers = Answers()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mmpipe-live")
         # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
         # throughput.
         self._batch = -(-self.recogniser.max_items // 2)
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
         """Held by a session while its window is recognised: one batch computes, the next one waits.
 
         A session takes its window when it has got a turn, so that on a busy machine the window holds what was said
         while the session waited.
         """
-        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch))
+        began_s = time.monotonic()
+        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch)):
+            yield
+        self.answers = Answers(self.answers.count + 1, self.answers.total_s + time.monotonic() - began_s)
 
     async def recognise(self, window: SpeechWindow, session: object) -> Segment:
         """
@@ -91,6 +105,10 @@ class LiveModels:
             raise self._late("The recogniser") from None
         self.stuck = False
         return segment
+
+    @property
+    def recogniser_stats(self) -> BatcherStats:
+        return self.batchers.of(self.recogniser, self._batch).stats
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """``function(*args)``, off the event loop: what translates or speaks a text waits for its engines there.
