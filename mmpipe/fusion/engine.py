@@ -138,6 +138,7 @@ class _Runner:
         self._language_model = language_model
         self._settings = settings
         self._attends = attending is not None
+        self._memory_shape: tuple[int, ...] | None = None  # (m, width), as in the first prompt that has any
         self._device = device
         self._changed = threading.Condition(threading.RLock())
         self._scheduler = Scheduler(language_model.model, settings, attending, self._changed)
@@ -155,6 +156,11 @@ class _Runner:
                 self._thread = threading.Thread(target=self._main, name="mmpipe-generation", daemon=True)
                 self._thread.start()
                 _running.add(self)
+            elif not self._thread.is_alive():
+                raise BatcherClosedError(
+                    "The thread of the generation engine is gone: an engine does not survive a fork. Make it in the "
+                    "process that uses it."
+                )
 
     def submit(self, request: GenerationRequest, *, block: bool) -> GenerationStream:
         embeddings = self._embeddings(request.prompt)
@@ -187,8 +193,8 @@ class _Runner:
     def _embeddings(self, prompt: Prompt) -> Tensor:
         """(t, width), whatever the prompt was given as."""
         lm = self._language_model
-        if prompt.memory is not None and not self._attends:
-            raise InputError("The prompt has a memory, but the engine was made without `attending` to look at it.")
+        if prompt.memory is not None:
+            self._check_memory(prompt.memory)
         with torch.inference_mode():
             embeddings: Tensor = lm.embed(prompt.token_ids) if prompt.embeddings is None else prompt.embeddings.detach()
         if embeddings.shape[1] != lm.width:
@@ -199,6 +205,17 @@ class _Runner:
         if not embeddings.isfinite().all():
             raise InputError("The embeddings of the prompt are not all finite numbers. Check what projected them.")
         return embeddings
+
+    def _check_memory(self, memory: Tensor) -> None:
+        if not self._attends:
+            raise InputError("The prompt has a memory, but the engine was made without `attending` to look at it.")
+        each = tuple(memory.shape[1:])
+        self._memory_shape = self._memory_shape or each
+        if each != self._memory_shape:
+            raise InputError(
+                f"The memory of the prompt has shape {each} for a picture, that of earlier ones {self._memory_shape}. "
+                "Make all of them with one strategy."
+            )
 
     def _push(self, make: Callable[[int], _RowT], *, block: bool) -> _RowT:
         with self._changed:

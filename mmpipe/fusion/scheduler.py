@@ -110,20 +110,20 @@ class Scheduler:
 
     # --- called on the engine's thread ---
 
+    @torch.inference_mode()
     def step(self) -> None:
-        """One pass for all rows, after letting in whoever there is room for."""
-        self._sweep()
-        self._admit()
+        """One pass for all rows, after letting go of whoever was cancelled and letting in whoever there is room for."""
         try:
+            self._sweep()
+            self._admit()
             plan = self._plan()
             if plan.positions:
                 began_s = time.monotonic()
-                with torch.inference_mode():
-                    logits = self._forward(plan)
-                    with self._changed:
-                        self.count(steps=1, row_steps=len(plan.answering), run_s=time.monotonic() - began_s)
-                    self._conclude(plan, logits)
-        except Exception as error:
+                logits = self._forward(plan)
+                with self._changed:
+                    self.count(steps=1, row_steps=len(plan.answering), run_s=time.monotonic() - began_s)
+                self._conclude(plan, logits)
+        except BaseException as error:  # Rust's panics as well: nobody else would hear of them here
             log.exception("a pass of the language model failed: all its rows fail")
             self.fail_all(error, waiting=False)
 
@@ -295,7 +295,7 @@ class Scheduler:
             if not row.plain:
                 try:
                     token_id = row.choose(logits[at].cpu().clone())
-                except Exception as error:
+                except BaseException as error:
                     self._leave(row)
                     self._fail(row, error)
                     continue
@@ -304,7 +304,7 @@ class Scheduler:
     def _take(self, row: GenerationRow, token_id: int, logprob: float, step: int, trace: Trace | None) -> None:
         try:
             finish = row.take(token_id, logprob, step, trace)
-        except Exception as error:  # of a grammar
+        except BaseException as error:  # of a grammar
             self._leave(row)
             self._fail(row, error)
             return

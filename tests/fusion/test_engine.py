@@ -285,6 +285,24 @@ def test_cancelled_answer_gives_what_there_is_and_the_others_go_on(lm: LanguageM
     stream.cancel()  # does no harm
 
 
+def test_rows_that_leave_in_any_order_do_not_disturb_the_others(lm: LanguageModel, engine: GenerationEngine) -> None:
+    gate = Gate()
+    held = engine.submit(request(lm, "x", 30, grammar=gate))
+    gate.await_pass()
+    streams = [engine.submit(request(lm, text[:40], 30)) for text in TEXTS]
+    gate.let(2)
+    gate.await_pass()
+    gate.await_pass()
+    for stream in (streams[0], streams[2]):
+        stream.cancel()
+    gate.let(100)
+    for stream, text in zip(streams, TEXTS, strict=True):
+        ids = list(stream.result(PATIENCE_S).token_ids)
+        assert ids == reference(lm, text[:40], 30)[: len(ids)]
+    finishes = [stream.result().finish for stream in (held, *streams)]
+    assert [finish is Finish.CANCELLED for finish in finishes] == [False, True, False, True, False, False]
+
+
 def test_cancelled_while_waiting_is_never_begun(lm: LanguageModel) -> None:
     with GenerationEngine(lm, EngineSettings(max_rows=1)) as engine:
         gate = Gate()
@@ -428,6 +446,13 @@ def test_answer_says_where_in_the_prompt_it_looked(lm: LanguageModel, engine: Ge
         expected = torch.stack([layer[0].mean(0)[rows, : len(prompt)] for layer in out.attentions], dim=1)
         assert answer.attention is not None
         torch.testing.assert_close(answer.attention, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_memory_of_another_shape_is_refused_before_it_can_spoil_a_pass(lm: LanguageModel) -> None:
+    with GenerationEngine(lm, attending=Seen()) as engine:
+        engine.generate([GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 2, lm.width)), 1)])
+        with pytest.raises(InputError, match=r"\(5, 32\) .* \(2, 32\)"):
+            engine.submit(GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 5, lm.width)), 1))
 
 
 class Broken(Gate):

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gguf
@@ -89,6 +90,21 @@ def test_conversion_is_done_once(gguf_file: tuple[Path, LanguageModel], monkeypa
     folder = converted(gguf_file[0])
     monkeypatch.setattr(conversion, "_convert", None)
     assert converted(gguf_file[0]) == folder
+
+
+def test_conversion_wanted_by_many_at_once_is_done_once(
+    gguf_file: tuple[Path, LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert, calls = conversion._convert, []
+
+    def counted(path: Path, target: Path) -> None:
+        calls.append(target)
+        convert(path, target)
+
+    monkeypatch.setattr(conversion, "_convert", counted)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(converted, [gguf_file[0]] * 4))) == 1
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "converted.json"])
