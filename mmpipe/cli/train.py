@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from mmpipe.cli import train_spoken
 from mmpipe.cli.console import err, guarded, out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mmpipe.stage import ImageEncoder
 
@@ -37,7 +39,7 @@ def fusion(
     ] = False,
     pictures: Pictures = None,
 ) -> None:
-    """Train one adapter. Ctrl-C keeps what was learned: go on with --resume.
+    """Train one adapter. Ctrl-C or SIGTERM keeps what was learned: go on with --resume.
 
     With several GPUs: accelerate launch $(which mmpipe) train fusion CONFIG --out FOLDER.
     """
@@ -55,7 +57,8 @@ def fusion(
     trainer = Trainer(settings, language_model, strategy, recipe, out_folder)
     results: dict[str, Any] = {"commit": provenance.commit()}
     try:
-        trainer.run(resume)
+        with _interruptible():
+            trainer.run(resume)
         if settings.data.test:
             exact = trainer.exact(recipe.packs(settings.data.test))
             results["test"] = {"exact": round(sum(exact) / len(exact), 4), "questions": len(exact)}
@@ -67,7 +70,7 @@ def fusion(
             )
             lora = Lora(**settings.lora.model_dump()) if settings.lora.rank else None
             checkpoint.save(folder, strategy, trainer.state(), fits, lora)
-            results |= {"steps": trainer.progress.step, "validation_loss": round(trainer.progress.best_loss, 4)}
+            results |= {"steps": trainer.progress.step, "validation_loss": trainer.progress.told_loss}
             provenance.write(folder, settings, config, results)
             err.print(f"[green]Adapter:[/] {folder}  {json.dumps(results)}")
     if score_pictures and trainer.is_main:
@@ -93,6 +96,18 @@ def score(
         out.print_json(data=scores)
     else:
         _show(scores)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt: also in the background of a script, where the shell has SIGINT
+    ignored, and where a cluster takes the machine back."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _encoder(settings: Any) -> ImageEncoder:

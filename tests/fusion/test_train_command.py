@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from mmpipe.fusion import checkpoint
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.training.config import TrainingConfig
 from mmpipe.fusion.training.jsonl import FeatureTable, Jsonl, read
+from mmpipe.fusion.training.packing import Pack
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 
@@ -80,6 +83,22 @@ def test_an_adapter_is_trained_from_a_configuration_and_says_where_it_comes_from
     assert len(told["commit"].rstrip("+")) == 40 or told["commit"] == "unknown"
     assert str(folder) not in json.dumps(told)
     assert checkpoint.load(adapter, LanguageModel.tiny(), "colours 1").n_tokens == 4
+
+
+def test_a_training_that_is_told_to_end_keeps_what_it_learned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Jsonl.batch
+
+    def batch(recipe: Jsonl, step: int, pictures: int) -> Sequence[Pack]:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(recipe, step, pictures)
+
+    monkeypatch.setattr(Jsonl, "batch", batch)
+    command = ["train", "fusion", str(folder / "config.toml"), "--out", str(folder / "out")]
+    assert CliRunner().invoke(app, command).exit_code == 130
+    assert json.loads((folder / "out/adapter/provenance.json").read_text("utf-8"))["steps"] == 7
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_mistakes_in_the_configuration_are_named(folder: Path) -> None:

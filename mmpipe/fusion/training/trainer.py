@@ -77,6 +77,11 @@ class Progress:
     best_loss: float = math.inf
     since_best: int = 0
 
+    @property
+    def told_loss(self) -> float | None:
+        """The best validation loss; None before the first, as JSON has no infinity."""
+        return round(self.best_loss, 4) if math.isfinite(self.best_loss) else None
+
 
 class Trainer:
     """Trains ``strategy`` into ``language_model`` in place. ``out``: a folder for the log, the state and the result.
