@@ -152,7 +152,7 @@ class Recordings:
         return self._held
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def teach(
     language_model: LanguageModel, texts: Sequence[str], max_tokens: int, batch_texts: int = 48
 ) -> dict[str, Taught]:
@@ -168,8 +168,8 @@ def teach(
     for some in by_length.values():
         for start in range(0, len(some), batch_texts):
             part = some[start : start + batch_texts]
-            ids = torch.tensor([prompts[text] for text in part], device=language_model.device)
-            found |= dict(zip(part, _greedy(language_model, ids, max_tokens), strict=True))
+            rows = torch.tensor([prompts[text] for text in part], device=language_model.device)
+            found |= dict(zip(part, _greedy(language_model, rows, max_tokens), strict=True))
     return found
 
 

@@ -78,7 +78,7 @@ class AudioProjector(nn.Module):
             )
         weight = self.up.weight
         with torch.inference_mode():
-            return self(stack_frames(frames, self.shape.stack).to(weight.device, weight.dtype))
+            return self.forward(stack_frames(frames, self.shape.stack).to(weight.device, weight.dtype))
 
 
 def stack_frames(frames: Tensor, stack: int) -> Tensor:
