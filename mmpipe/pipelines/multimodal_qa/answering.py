@@ -1,0 +1,159 @@
+"""What the language model says to a prompt, and whether that is to be believed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmpipe.errors import InputError
+from mmpipe.fusion.engine import GenerationEngine
+from mmpipe.fusion.grammar import GrammarCompiler
+from mmpipe.fusion.likelihood import Choices
+from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt
+from mmpipe.fusion.streams import GenerationStream
+from mmpipe.fusion.training.questions import with_article
+from mmpipe.pipelines.multimodal_qa.helpers import Lazy
+from mmpipe.pipelines.multimodal_qa.question import ENGLISH, Question
+from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
+from mmpipe.types import ImageFeatures, TextLine
+
+#: What the language model learned to say where it cannot know.
+REFUSAL = "I cannot tell."
+_REFUSES = re.compile(r"\W*(?:$|I (?:cannot|can't) tell\b)", re.IGNORECASE)
+_NEXT_SENTENCE = re.compile(r"[.!?…][\"')\]]*\s+\S")
+
+#: (answer, log probabilities of its tokens, features of the pictures) -> the probability that it is right, 0..1.
+Confidence = Callable[[str, Sequence[float], Sequence[ImageFeatures]], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """``text`` in ``language`` (None: not known), to be told; ``said``: what the language model said itself."""
+
+    text: str
+    said: str
+    confidence: float
+    language: str | None = ENGLISH
+    refused: bool = False
+    read: tuple[TextLine, ...] = ()
+    choices: Mapping[str, float] = field(default_factory=dict)
+    data: Any = None
+
+
+class Answerer:
+    """Has answers written by ``engine``. Those of one sentence are refused below ``threshold``, 0..1.
+
+    A longer answer is not: its tokens could have been others in many ways, so that its likelihood says little.
+    """
+
+    def __init__(self, engine: GenerationEngine, confidence: Confidence, threshold: float) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"The threshold is {threshold}; it is a probability, 0 to 1.")
+        self._engine, self._confidence, self._threshold = engine, confidence, threshold
+        self._grammars = Lazy(lambda: GrammarCompiler(engine.language_model))
+
+    def say(
+        self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream, *, live: bool
+    ) -> Said:
+        """An answer in its own words. ``live``: pass it on to ``out`` as it is written, from its second sentence on.
+
+        Before that, it may still turn out to be refused, and what was told cannot be taken back.
+        """
+        stream = self._submit(GenerationRequest(prompt, question.max_new_tokens, question.sampling), out)
+        held, long = "", False
+        for piece in stream:
+            held += piece
+            long = long or is_long(held)
+            if long and live:
+                out.push(held)
+                held = ""
+        return self.judge(stream.result(), features)
+
+    def trace(
+        self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream
+    ) -> tuple[Said, Generation]:
+        """What :meth:`say` gives, and how it came to be, with attention."""
+        request = GenerationRequest(prompt, question.max_new_tokens, question.sampling, trace_attention=True)
+        generation = self._submit(request, out).result()
+        return self.judge(generation, features), generation
+
+    def judge(self, generation: Generation, features: Sequence[ImageFeatures]) -> Said:
+        """What to make of what was generated."""
+        said = _finished(generation).text.strip()
+        sure = self._confidence(said, generation.logprobs, features)
+        if _REFUSES.match(said):
+            return Said(said or REFUSAL, said, sure, refused=True)
+        if sure < self._threshold and not is_long(said):
+            return Said(REFUSAL, said, sure, refused=True)
+        return Said(said, said, sure)
+
+    def choose(self, prompt: Prompt, choices: Sequence[str], english: Sequence[str], language: str) -> Said:
+        """One of ``choices``, which are in ``language`` what ``english`` is in English, by likelihood.
+
+        That it cannot be told is always among them: if that is likelier than all the others together, it is the answer.
+
+        Raises:
+            InputError: fewer than two, or the same twice.
+        """
+        spelled = [_spellings(choice) for choice in english]
+        scored = Choices(self._engine.language_model, [*spelled, REFUSAL]).score(self._engine, prompt)
+        *likely, refusal = (choice.probability for choice in scored)
+        some = sum(likely) or 1.0
+        by_text = sorted(zip(choices, likely, english, strict=True), key=lambda one: -one[1])
+        best, probability, said = by_text[0]
+        refused = refusal > some
+        return Said(
+            text=REFUSAL if refused else best,
+            said=REFUSAL if refused else said,
+            confidence=refusal if refused else probability,
+            language=ENGLISH if refused else language,
+            refused=refused,
+            choices={text: likelihood / some for text, likelihood, _ in by_text},
+        )
+
+    def fill_in(self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream) -> Said:
+        """JSON as the question's schema wants it.
+
+        Raises:
+            InputError: the schema cannot be used, or the answer was cut off before it was complete.
+            MissingDependencyError: llguidance is not installed.
+        """
+        grammar = self._grammars().json(question.schema or {})
+        request = GenerationRequest(prompt, question.max_new_tokens, question.sampling, grammar=grammar)
+        generation = _finished(self._submit(request, out).result())
+        try:
+            data = json.loads(generation.text)
+        except ValueError as error:
+            raise InputError(
+                f"The JSON was not complete after {len(generation.token_ids)} tokens: raise max_new_tokens, or give "
+                "the strings in the schema a maxLength."
+            ) from error
+        sure = self._confidence(generation.text, generation.logprobs, features)
+        return Said(generation.text, generation.text, sure, data=data)
+
+    def _submit(self, request: GenerationRequest, out: AnswerStream) -> GenerationStream:
+        stream = self._engine.submit(request, block=True)
+        out.stop_with(stream.cancel)
+        return stream
+
+
+def is_long(text: str) -> bool:
+    """Whether ``text`` goes on after its first sentence."""
+    return bool(_NEXT_SENTENCE.search(text))
+
+
+def _finished(generation: Generation) -> Generation:
+    if generation.finish is Finish.CANCELLED:
+        raise CancelledError
+    return generation
+
+
+def _spellings(choice: str) -> list[str]:
+    """How the language model may write an answer: as it stands, and as a sentence, with an article if it is a noun."""
+    named = with_article(choice)
+    sentences = [f"{text[:1].upper()}{text[1:]}." for text in (choice, named)]
+    return list(dict.fromkeys([choice, *sentences]))

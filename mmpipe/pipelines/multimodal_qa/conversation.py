@@ -1,0 +1,58 @@
+"""Questions that build upon one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
+
+from mmpipe.fusion.chat import Message
+from mmpipe.pipelines.multimodal_qa.answering import Said
+from mmpipe.pipelines.multimodal_qa.question import AskOptions, ImageSource, Question, QuestionText, Understood
+from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
+from mmpipe.types import Answer
+
+if TYPE_CHECKING:
+    from mmpipe.pipelines.multimodal_qa.pipeline import MultimodalQA
+
+
+class Conversation:
+    """Remembers what was shown, asked and said. One question at a time.
+
+    The engine keeps what it computed for the turns before, so that a further question costs only its own words. A
+    question that fails, or is cancelled, is forgotten.
+    """
+
+    def __init__(self, qa: MultimodalQA) -> None:
+        self._qa = qa
+        self._messages: tuple[Message, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """So far, in English."""
+        return self._messages
+
+    def ask(
+        self,
+        question: QuestionText,
+        images: ImageSource | Sequence[ImageSource] = (),
+        **options: Unpack[AskOptions],
+    ) -> Answer:
+        """The answer to ``question``, about ``images`` and those before.
+
+        Raises: as :meth:`MultimodalQA.ask <mmpipe.MultimodalQA.ask>`.
+        """
+        return self.stream(question, images, **options).result()
+
+    def stream(
+        self,
+        question: QuestionText,
+        images: ImageSource | Sequence[ImageSource] = (),
+        **options: Unpack[AskOptions],
+    ) -> AnswerStream:
+        """:meth:`ask`, the answer as it is written."""
+        asked = Question.about(images, question, **options)
+        return self._qa.submit(asked.after(self._messages), then=self._remember)
+
+    def _remember(self, asked: Understood, said: Said) -> None:
+        english = said.said if said.choices and not said.refused else said.text
+        self._messages = (*asked.messages, Message("assistant", english))

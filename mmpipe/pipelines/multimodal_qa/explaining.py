@@ -1,0 +1,117 @@
+"""What in the pictures an answer rests on: three looks at it that do not depend on one another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmpipe.fusion.chat import RenderedChat
+from mmpipe.fusion.engine import GenerationEngine
+from mmpipe.fusion.requests import Generation, ScoreRequest
+from mmpipe.pipelines.multimodal_qa.evidence import Evidence, PictureEvidence
+from mmpipe.pipelines.multimodal_qa.fused import FusedModel
+from mmpipe.pipelines.multimodal_qa.looking import Eyes
+from mmpipe.stage import ImageEncoder
+from mmpipe.types import Answer, Image, ImageFeatures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: The picture is covered in so many parts a side, one after the other.
+GRID = 5
+_GREY = 127  # what encoders take for nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """How an answer came to be. ``pictures`` and ``features``: one for each of the prompt's media."""
+
+    question: str  # in English
+    chat: RenderedChat
+    pictures: Sequence[Image]
+    features: Sequence[ImageFeatures]
+    generation: Generation  # with attention
+
+
+def explain(model: FusedModel, eyes: Eyes, engine: GenerationEngine, answer: Answer, scene: Scene) -> Evidence:
+    """What ``answer``, generated from ``scene``, rests on."""
+    generation, tokenizer = scene.generation, model.language_model.tokenizer
+    ids = [token for token in generation.token_ids if token != model.language_model.turn_end_id]
+    found = []
+    for at, (picture, features) in enumerate(zip(scene.pictures, scene.features, strict=True)):
+        label, probability, activation = class_activation(model.encoder, features, f"{answer.said}\n{scene.question}")
+        found.append(
+            PictureEvidence(
+                picture=picture,
+                label=label,
+                label_probability=probability,
+                activation=activation,
+                occlusion=_occlusion(model, eyes, engine, scene, at),
+                attention=_attention(scene, at)[: len(ids)],
+            )
+        )
+    tokens = tuple(tokenizer.decode([token]) for token in ids)
+    return Evidence(answer, tokens, sum(generation.logprobs), tuple(found))
+
+
+def class_activation(
+    encoder: ImageEncoder, features: ImageFeatures, text: str
+) -> tuple[str, float, NDArray[np.float32] | None]:
+    """The class that ``text`` speaks of, or the likeliest if it names none, its probability, and where it is seen.
+
+    Of several classes the first that is named counts. See :class:`PictureEvidence`.
+    """
+    if not len(features.logits):
+        return "", 0.0, None
+    index = _named(encoder.labels, features, text)
+    odds = np.exp(features.logits - features.logits.max())
+    label, probability = encoder.labels[index], float(odds[index] / odds.sum())
+    weight = getattr(encoder, "classifier_weight", None)
+    if weight is None:
+        return label, probability, None
+    deepest = features.spatial[: weight.shape[1]]  # before those of earlier layers, where there are any
+    return label, probability, np.einsum("c,chw->hw", weight[index], deepest)
+
+
+def covered(picture: Image, grid: int = GRID) -> Iterator[Image]:
+    """``picture`` with one of ``grid`` by ``grid`` parts covered in grey, row by row."""
+    rows = np.linspace(0, picture.height_px, grid + 1).round().astype(int)
+    columns = np.linspace(0, picture.width_px, grid + 1).round().astype(int)
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            pixels = picture.pixels.copy()
+            pixels[top:bottom, left:right] = _GREY
+            yield Image(pixels)
+
+
+def _occlusion(model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int) -> NDArray[np.float32]:
+    """How much less likely the same answer is with parts of picture ``at`` covered, nats, (GRID, GRID)."""
+    scores = []
+    for features in eyes.look(covered(scene.pictures[at])):
+        instead = [*scene.features[:at], features, *scene.features[at + 1 :]]
+        request = ScoreRequest(model.prompt(scene.chat, instead), [scene.generation.token_ids])
+        scores.append(engine.score(request, block=True))
+    logprobs = [score.result()[0].logprob for score in scores]
+    return (sum(scene.generation.logprobs) - np.array(logprobs, np.float32)).reshape(GRID, GRID)
+
+
+def _attention(scene: Scene, at: int) -> NDArray[np.float32]:
+    attention, medium = scene.generation.attention, scene.chat.media[at]
+    assert attention is not None
+    mean: NDArray[np.float32] = attention.mean(dim=1)[:, medium.start : medium.stop].numpy()
+    return mean
+
+
+def _named(labels: Sequence[str], features: ImageFeatures, text: str) -> int:
+    """The class whose name stands first in ``text``, the longest of those that begin there."""
+    found = {}
+    for index, label in enumerate(labels):
+        match = re.search(rf"\b{re.escape(label)}s?\b", text, re.IGNORECASE)
+        if match:
+            found[match.start(), -len(label)] = index
+    return found[min(found)] if found else int(features.logits.argmax())

@@ -1,0 +1,83 @@
+"""Spoken questions: heard first, then asked as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+
+from mmpipe.audio import media
+from mmpipe.audio.recognition import load_recogniser
+from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions, speech_chunks
+from mmpipe.errors import MediaError
+from mmpipe.pipelines.batchers import Batchers
+from mmpipe.stage import Recogniser
+from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, SpeechWindow
+
+#: Nobody asks for longer in one breath; what is longer is a recording of something else.
+MAX_QUESTION_S = 120.0
+#: A question is over when nothing was said for so long.
+END_OF_QUESTION_S = 1.0
+
+
+class Ear:
+    """Recognises what was asked. Share one between threads."""
+
+    def __init__(self, recogniser: Recogniser | str | Path, batchers: Batchers) -> None:
+        self._recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
+        self._batchers, self._vad = batchers, SileroVad()
+
+    def hear(self, question: Audio, language: str | None = None) -> tuple[str, str]:
+        """What is said in ``question``, and its language. ``language``: if it is known; ISO 639-1.
+
+        Raises:
+            MediaError: nothing is said, or for longer than :data:`MAX_QUESTION_S`.
+            LanguageError: the recogniser does not know the language.
+        """
+        if question.duration_s > MAX_QUESTION_S:
+            raise MediaError(
+                f"The spoken question lasts {question.duration_s:.0f} s; up to {MAX_QUESTION_S:.0f} s are listened to. "
+                "Cut it, or transcribe it with mmpipe transcribe"
+            )
+        speech = speech_chunks([media.resample(question, SPEECH_RATE_HZ)], self._vad)
+        windows = [SpeechWindow(chunk.audio, RecognitionOptions(language=language)) for chunk in speech]
+        heard = [segment for segment in self._batchers(self._recogniser, windows) if segment.text]
+        if not heard:
+            raise MediaError("Nothing is said in the spoken question, as far as mmpipe can hear. Say it again")
+        return " ".join(segment.text for segment in heard), heard[0].language
+
+    async def listen(self, blocks: AsyncIterator[Audio]) -> Audio:
+        """What is said in ``blocks`` (16 kHz, as they come), up to the first long pause or :data:`MAX_QUESTION_S`.
+
+        Raises:
+            MediaError: they end before anything is said.
+        """
+        pauses = VadOptions(min_silence_s=END_OF_QUESTION_S, max_speech_s=MAX_QUESTION_S)
+        stream, endpointer = self._vad.stream(), Endpointer(pauses)
+        pad = round(pauses.pad_s * SPEECH_RATE_HZ)
+        held, first = np.zeros(0, np.float32), 0  # place of held[0] in the stream
+        async for block in blocks:
+            held = np.concatenate([held, block.samples])
+            for span in endpointer.feed(stream.feed(block.samples)):
+                return Audio(held[max(span.start * FRAME - pad - first, 0) : span.end * FRAME + pad - first])
+            if endpointer.speaking_since is None and len(held) > 2 * pad:  # silence so far
+                first += len(held) - 2 * pad
+                held = held[-2 * pad :].copy()
+        if endpointer.speaking_since is None:
+            raise MediaError("Nothing was said. Ask again, or type the question")
+        return Audio(held)
+
+
+def load_question(path: Path) -> Audio:
+    """A recording of a question.
+
+    Raises:
+        MediaError: it cannot be read, or is longer than :data:`MAX_QUESTION_S`.
+    """
+    duration_s = media.probe(path).duration_s
+    if duration_s is not None and duration_s > MAX_QUESTION_S:
+        raise MediaError(
+            f"{str(path)!r} lasts {duration_s:.0f} s; a spoken question may last {MAX_QUESTION_S:.0f} s. Cut it"
+        )
+    return media.load(path)

@@ -1,0 +1,82 @@
+"""The other stages that an answer may need: each is made when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Generic, TypeVar
+
+from mmpipe.audio.synthesis import Speaker
+from mmpipe.batching import Priority
+from mmpipe.pipelines.batchers import Batchers
+from mmpipe.pipelines.multimodal_qa.hearing import Ear
+from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
+from mmpipe.translate import TextTranslator
+from mmpipe.types import Image, TextLine
+
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """One value for all threads, made by the first that asks."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._lock = make, Lock()
+        self._made: list[T] = []
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
+
+    @property
+    def made(self) -> Sequence[T]:
+        """The value, if it was asked for."""
+        return self._made
+
+
+class Helpers:
+    """Ears, a voice, languages and a reader, behind batchers of their own.
+
+    ``recogniser``: an engine or what :func:`~mmpipe.audio.recognition.load_recogniser` takes. ``translators``,
+    ``synthesisers``, ``reader``: None: the built-in ones.
+    """
+
+    def __init__(
+        self,
+        recogniser: Recogniser | str | Path,
+        translators: Sequence[Translator] | None,
+        synthesisers: Sequence[Synthesiser] | None,
+        reader: TextReader | None,
+    ) -> None:
+        self._batchers = Batchers(Priority.INTERACTIVE)
+        self.ear = Lazy(lambda: Ear(recogniser, self._batchers))
+        self.translator = Lazy(lambda: TextTranslator(translators, runner=self._batchers))
+        self.speaker = Lazy(lambda: Speaker(synthesisers, runner=self._batchers))
+        self._reader = Lazy(lambda: reader or _built_in_reader())
+        #: whether text in pictures can be read
+        self.can_read = reader is not None or find_spec("rapidocr") is not None
+
+    def read(self, pictures: Sequence[Image]) -> list[tuple[TextLine, ...]]:
+        """The lines of text in each of ``pictures``.
+
+        Raises:
+            MissingDependencyError: the extra ``ocr`` is not installed.
+        """
+        return self._batchers(self._reader(), pictures)
+
+    def close(self) -> None:
+        self._batchers.close()
+        for translator in self.translator.made:
+            translator.close()
+        for speaker in self.speaker.made:
+            speaker.close()
+
+
+def _built_in_reader() -> TextReader:
+    from mmpipe.vision.ocr import RapidOcr
+
+    return RapidOcr()

@@ -1,0 +1,314 @@
+"""Questions about pictures, answered: the way of a picture from its file to the answer.
+
+understand -> load -> encode -> project -> splice into the prompt -> generate -> judge -> translate -> speak.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Self, Unpack
+
+from mmpipe.batching import Device
+from mmpipe.errors import BatcherClosedError, InputError, LanguageError
+from mmpipe.fusion.chat import Message, RenderedChat
+from mmpipe.fusion.confidence import confidence as likely_right
+from mmpipe.fusion.engine import GenerationEngine
+from mmpipe.fusion.settings import EngineSettings
+from mmpipe.pipelines.multimodal_qa.answering import Answerer, Confidence, Said
+from mmpipe.pipelines.multimodal_qa.conversation import Conversation
+from mmpipe.pipelines.multimodal_qa.evidence import Evidence
+from mmpipe.pipelines.multimodal_qa.explaining import Scene, explain
+from mmpipe.pipelines.multimodal_qa.fused import FusedModel
+from mmpipe.pipelines.multimodal_qa.helpers import Helpers
+from mmpipe.pipelines.multimodal_qa.looking import Eyes, load
+from mmpipe.pipelines.multimodal_qa.question import (
+    ENGLISH,
+    AskOptions,
+    ImageSource,
+    Question,
+    QuestionText,
+    Understood,
+    understand,
+)
+from mmpipe.pipelines.multimodal_qa.reading import asks_for_text, load_in_full, translate_lines
+from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
+from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
+from mmpipe.translate import detect_language, language_code
+from mmpipe.types import Answer, Image, TextLine
+from mmpipe.vision.overlay import draw_texts
+
+#: Questions that are prepared at the same time, so that the engine's rows stay full.
+AT_ONCE = 24
+#: Answers that are less likely than this to be right are not given.
+THRESHOLD = 0.1
+NO_TEXT = "I can read no text in the picture."
+
+Then = Callable[[Understood, Said], None]
+
+
+class MultimodalQA:
+    """Answers questions about pictures. Share one between threads and event loops: they share batches.
+
+    >>> with MultimodalQA() as qa:  # doctest: +SKIP
+    ...     print(qa.ask("photo.jpg", "What is this?").text)
+
+    Args:
+        model: what answers: a :class:`~mmpipe.pipelines.multimodal_qa.FusedModel`, or the folder of an adapter; None:
+            the adapter that mmpipe carries, for SmolLM2 135M and EfficientNet-Lite2.
+        threshold: an answer that is less likely than this to be right becomes "I cannot tell."; 0: none does.
+        confidence: how likely an answer is to be right.
+        recogniser, translators, synthesisers, reader: engines of your own for spoken questions, other languages,
+            spoken answers and text in pictures; None: the built-in ones, made when they are first needed.
+        engine_settings: the bounds of what is answered at once.
+
+    Raises:
+        WeightsError, MissingDependencyError: a model cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: FusedModel | Path | None = None,
+        *,
+        threshold: float = THRESHOLD,
+        confidence: Confidence = likely_right,
+        recogniser: Recogniser | str | Path = "whisper-base",
+        translators: Sequence[Translator] | None = None,
+        synthesisers: Sequence[Synthesiser] | None = None,
+        reader: TextReader | None = None,
+        engine_settings: EngineSettings | None = None,
+    ) -> None:
+        self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
+        device = Device()  # the encoder and the language model take turns
+        self._eyes = Eyes(self.model.encoder, device)
+        self.engine = GenerationEngine(
+            self.model.language_model, engine_settings, attending=self.model.attending, device=device
+        )
+        self._answerer = Answerer(self.engine, confidence, threshold)
+        self._helpers = Helpers(recogniser, translators, synthesisers, reader)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
+
+    def ask(
+        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+    ) -> Answer:
+        """The answer to ``question``, a text or a recording, about ``images``. See :class:`AskOptions`.
+
+        Raises:
+            InputError: it cannot be asked so: no picture, no question, too long, options that do not fit.
+            ImageError, MediaError: a picture or a recording cannot be read.
+            LanguageError: there is no way between its language, or that of the answer, and English; or no voice.
+            MissingDependencyError: it needs an extra that is not installed.
+        """
+        return self.answer(Question.about(images, question, **options))
+
+    def stream(
+        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+    ) -> AnswerStream:
+        """:meth:`ask`, the answer as it is written. Returns at once; a coroutine may await it for the answer."""
+        return self.submit(Question.about(images, question, **options))
+
+    def chat(self, messages: Sequence[Message], **options: Unpack[AskOptions]) -> Answer:
+        """The answer to the last of ``messages``. Their contents are texts, :class:`~mmpipe.Audio` and pictures.
+
+        Raises: as :meth:`ask`.
+        """
+        return self.answer(Question(messages, **options))
+
+    def conversation(self) -> Conversation:
+        """A conversation that remembers what was said and shown."""
+        return Conversation(self)
+
+    def ask_many(self, questions: Iterable[Question]) -> list[Answer]:
+        """The answers to ``questions``, in order; they share batches. The first error is raised, and ends the rest."""
+        waiting: deque[AnswerStream] = deque()
+        answers: list[Answer] = []
+        try:
+            for question in questions:
+                if len(waiting) == 2 * AT_ONCE:
+                    answers.append(waiting[0].result())
+                    waiting.popleft()
+                waiting.append(self.submit(question))
+            while waiting:
+                answers.append(waiting[0].result())
+                waiting.popleft()
+        finally:
+            for stream in waiting:
+                stream.cancel()
+        return answers
+
+    def answer(self, question: Question) -> Answer:
+        """The answer to ``question``. Raises: as :meth:`ask`."""
+        out = AnswerStream()
+        self._work(question, out, None)
+        return out.result()
+
+    def submit(self, question: Question, *, then: Then | None = None) -> AnswerStream:
+        """Have ``question`` answered by a thread of the pipeline.
+
+        ``then`` is told what was understood and said, before the stream ends.
+        """
+        out = AnswerStream()
+        try:
+            self._pool.submit(self._work, question, out, then)
+        except RuntimeError as error:
+            raise BatcherClosedError("The pipeline is closed. Make a new one to go on.") from error
+        return out
+
+    def explain(
+        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+    ) -> Evidence:
+        """The answer in the model's own words, and what in the pictures it rests on. Takes seconds a picture.
+
+        Raises: as :meth:`ask`; InputError: with choices or a schema.
+        """
+        asking = Question.about(images, question, **options)
+        if not asking.form_is_free:
+            raise InputError("Evidence is for answers in the model's own words: leave the choices or the schema out.")
+        asked, to, out = *self._understand(asking), AnswerStream()
+        chat = self._rendered(asked, asking.max_new_tokens)
+        pictures = [load(medium.item) for medium in chat.media]
+        features = self._eyes.look(pictures)
+        said, generation = self._answerer.trace(self.model.prompt(chat, features), features, asking, out)
+        scene = Scene(asked.english, chat, pictures, features, generation)
+        return explain(self.model, self._eyes, self.engine, self._told(asking, asked, said, to, out), scene)
+
+    def read(self, image: ImageSource) -> tuple[TextLine, ...]:
+        """The text in a picture, line by line in reading order.
+
+        Raises:
+            ImageError: it cannot be read.
+            MissingDependencyError: the extra ``ocr`` is not installed.
+        """
+        return self._helpers.read([load_in_full(image)])[0]
+
+    def translate_picture(self, image: ImageSource, to: str, *, source: str | None = None) -> Image:
+        """A picture with the text in it in another language. Without text, it is the same picture.
+
+        ``source``: language of the text, ISO 639-1; None: find it out.
+
+        Raises:
+            ImageError: it cannot be read.
+            LanguageError: the language of the text cannot be told, or nothing translates it.
+            MissingDependencyError: the extra ``ocr`` is not installed.
+        """
+        picture = load_in_full(image)
+        lines = self.read(picture)
+        if not lines:
+            return picture
+        source = source or detect_language("\n".join(line.text for line in lines))
+
+        def translate(texts: Sequence[str]) -> list[str]:
+            return [found.text for found in self._helpers.translator().translate_many(texts, source, to)]
+
+        return draw_texts(picture, lines, translate_lines(lines, translate))
+
+    def close(self) -> None:
+        """Free the models. What is being answered fails. May be called twice."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.engine.close(drain=False)
+        self._eyes.close()
+        self._pool.shutdown()
+        self._helpers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the way of a question ----------------------------------------------------------------------------------
+
+    def _work(self, question: Question, out: AnswerStream, then: Then | None) -> None:
+        """Bring ``out`` to its end."""
+        if not out.start():
+            return
+        try:
+            out.finish(self._answer(question, out, then))
+        except Exception as error:
+            out.fail(error)
+        except BaseException:  # Ctrl-C, in the caller's own thread
+            out.cancel()
+            raise
+
+    def _answer(self, question: Question, out: AnswerStream, then: Then | None) -> Answer:
+        asked, to = self._understand(question)
+        if question.form_is_free and asks_for_text(asked.english) and self._helpers.can_read:
+            said = self._read(asked)
+        else:
+            said = self._say(question, asked, out, live=to == ENGLISH)
+        answer = self._told(question, asked, said, to, out)
+        if then is not None:
+            then(asked, said)
+        return answer
+
+    def _understand(self, question: Question) -> tuple[Understood, str]:
+        """``question`` in English, and the language of the answer. What cannot be done fails here, before the work."""
+        asked = understand(question, self._helpers.ear, self._helpers.translator)
+        to = ENGLISH if question.schema is not None else language_code(question.to or asked.language)
+        if to != ENGLISH:
+            self._helpers.translator().graph.best(ENGLISH, to)
+        if question.speak:
+            self._helpers.speaker().check(to, question.voice)
+        return asked, to
+
+    def _rendered(self, asked: Understood, answer_tokens: int) -> RenderedChat:
+        """The prompt's tokens. What is too long fails here, before any picture is looked at."""
+        chat = self.model.render(asked.messages)
+        total, room = len(chat.token_ids) + answer_tokens, self.engine.context_tokens
+        if total > room:
+            raise InputError(
+                f"The question takes {len(chat.token_ids)} tokens, pictures and conversation included, and the answer "
+                f"may take {answer_tokens}; together there is room for {room}. Ask in fewer words, about fewer "
+                "pictures, or in a new conversation."
+            )
+        return chat
+
+    def _say(self, question: Question, asked: Understood, out: AnswerStream, *, live: bool) -> Said:
+        """What the language model answers, looking at the pictures."""
+        chat = self._rendered(asked, question.max_new_tokens)
+        features = self._eyes.look(medium.item for medium in chat.media)
+        prompt = self.model.prompt(chat, features)
+        if question.choices:
+            english = question.choices
+            if asked.language != ENGLISH:
+                translated = self._helpers.translator().translate_many(question.choices, asked.language, ENGLISH)
+                english = [choice.text for choice in translated]
+            return self._answerer.choose(prompt, question.choices, english, asked.language)
+        if question.schema is not None:
+            return self._answerer.fill_in(prompt, features, question, out)
+        return self._answerer.say(prompt, features, question, out, live=live)
+
+    def _read(self, asked: Understood) -> Said:
+        """The text in the pictures, as it stands there."""
+        found = self._helpers.read([load_in_full(picture) for picture in asked.new_pictures])
+        lines = tuple(line for lines in found for line in lines)
+        if not lines:
+            return Said(NO_TEXT, "", 0.0, refused=True)
+        text, language = "\n".join(line.text for line in lines), None
+        with suppress(LanguageError):  # a word, a number: nothing depends on it
+            language = detect_language(text)
+        sure = sum(line.confidence for line in lines) / len(lines)
+        return Said(text, "", sure, language=language, read=lines)
+
+    def _told(self, question: Question, asked: Understood, said: Said, to: str, out: AnswerStream) -> Answer:
+        """``said`` in the language ``to``, and spoken if that is wanted. What was read stays as it is unless asked."""
+        text, language = said.text, said.language or to
+        if said.language != to and not (said.read and question.to is None):
+            text, language = self._helpers.translator().translate(text, said.language, to).text, to
+        if not out.text:
+            out.push(text)
+        return Answer(
+            text=text,
+            question=asked.text,
+            language=language,
+            said=said.said,
+            confidence=said.confidence,
+            refused=said.refused,
+            read=said.read,
+            choices=said.choices,
+            data=said.data,
+            speech=self._helpers.speaker().speak(text, language, question.voice) if question.speak else None,
+        )

@@ -1,0 +1,170 @@
+"""What is asked, and how it is understood: heard if it was spoken, and put into English, which the models speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack
+
+from mmpipe.errors import InputError, LanguageError
+from mmpipe.fusion.chat import Message, interleave
+from mmpipe.fusion.sampling import SamplingOptions
+from mmpipe.pipelines.multimodal_qa.hearing import Ear, load_question
+from mmpipe.translate import NAMES, TextTranslator, detect_language
+from mmpipe.types import Audio, Image
+
+#: Where a picture comes from: a path, the bytes of a file, or a picture that was read before.
+ImageSource = str | Path | bytes | Image
+#: What is asked: a text, or a recording of it.
+QuestionText = str | Path | Audio
+#: The language of the language model.
+ENGLISH = "en"
+
+
+class AskOptions(TypedDict, total=False):
+    """How to answer.
+
+    ``choices``: the answers there are, two or more. ``schema``: answer with JSON that this JSON Schema describes.
+    ``language``: of the question, ISO 639-1; without it, what was typed without accents is English. ``to``: language
+    of the answer, where it is not the question's. ``speak``: speak the answer, too; ``voice``: with this voice of its
+    language. ``max_new_tokens``: the length of the answer, at most. ``sampling``: how tokens are chosen.
+    """
+
+    choices: Sequence[str]
+    schema: Mapping[str, Any]
+    language: str
+    to: str
+    speak: bool
+    voice: str
+    max_new_tokens: int
+    sampling: SamplingOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A conversation whose last message is to be answered. What messages hold are texts (``str``), recordings
+    (:class:`~mmpipe.Audio`), and pictures or where they come from. The rest: see :class:`AskOptions`.
+
+    Raises:
+        InputError: options that contradict one another.
+    """
+
+    messages: Sequence[Message]
+    choices: Sequence[str] = ()
+    schema: Mapping[str, Any] | None = None
+    language: str | None = None
+    to: str | None = None
+    speak: bool = False
+    voice: str | None = None
+    max_new_tokens: int = 128
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+
+    def __post_init__(self) -> None:
+        if self.choices and self.schema is not None:
+            raise InputError("A question has either choices or a JSON schema, not both.")
+
+    @classmethod
+    def about(
+        cls, images: ImageSource | Sequence[ImageSource], text: QuestionText, **options: Unpack[AskOptions]
+    ) -> Self:
+        """``text``, or a recording of what is asked, about ``images``, which come first unless <image> stands in it.
+
+        Raises:
+            InputError: <image> stands in the text, but not once for each picture.
+            MediaError: the recording cannot be read.
+        """
+        several = images if isinstance(images, list | tuple) else (images,)
+        pictures = tuple(Path(image) if isinstance(image, str) else image for image in several)
+        if isinstance(text, str):
+            content = interleave(text, pictures)
+        else:
+            content = (*pictures, load_question(text) if isinstance(text, Path) else text)
+        return cls([Message("user", content)], **options)
+
+    def after(self, messages: Sequence[Message]) -> Self:
+        """The same question at the end of a conversation."""
+        return replace(self, messages=(*messages, *self.messages))
+
+    @property
+    def form_is_free(self) -> bool:
+        return not self.choices and self.schema is None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Understood:
+    """``messages``: all in English, with pictures as they were given, and no sound. ``text``: the question as it was
+    typed or heard, in ``language``; ``english``: the same in English."""
+
+    messages: tuple[Message, ...]
+    text: str
+    language: str
+    english: str
+
+    @property
+    def pictures(self) -> list[ImageSource]:
+        """Those of all messages."""
+        return _pictures(self.messages)
+
+    @property
+    def new_pictures(self) -> list[ImageSource]:
+        """Those of the last message that has any."""
+        return next(found for message in reversed(self.messages) if (found := _pictures([message])))
+
+
+def understand(question: Question, ear: Callable[[], Ear], translator: Callable[[], TextTranslator]) -> Understood:
+    """What ``question`` says, in English.
+
+    Raises:
+        InputError: there is no question, or no picture.
+        LanguageError: it is in a language that nothing here translates into English.
+        MediaError: nothing is said where something should be.
+    """
+    messages, texts, language = [], [""], ENGLISH
+    for message in question.messages:
+        last = message is question.messages[-1]
+        known = question.language if last else None
+        heard = [ear().hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
+        texts = [part for part, _ in heard if isinstance(part, str) and part.strip()]
+        language = next((spoken for _, spoken in heard if spoken), None) or _told(" ".join(texts), sure=last)
+        content = [_english(part, language, translator) if isinstance(part, str) else part for part, _ in heard]
+        messages.append(replace(message, content=tuple(content)))
+    if not texts:
+        raise InputError("There is no question. Ask something about the picture.")
+    if not _pictures(messages):
+        raise InputError("There is no picture. Give one or more, and ask about them.")
+    english = " ".join(part for part in messages[-1].parts if isinstance(part, str) and part.strip())
+    return Understood(tuple(messages), " ".join(texts).strip(), language, english.strip())
+
+
+def _pictures(messages: Sequence[Message]) -> list[ImageSource]:
+    return [part for message in messages for part in message.parts if not isinstance(part, str)]
+
+
+def _told(text: str, *, sure: bool) -> str:
+    """The language of ``text``. A few words without accents belong to many languages: they are taken for English.
+
+    Raises:
+        LanguageError: there are letters that English has not, and too few of them to be ``sure``.
+    """
+    if any(letter.isalpha() and not letter.isascii() for letter in text):
+        try:
+            return detect_language(text)
+        except LanguageError as error:
+            if sure:
+                raise LanguageError(
+                    "Cannot tell for sure which language the question is in. Say which it is: language='pt', or "
+                    "--from pt, if it is Portuguese."
+                ) from error
+    return ENGLISH
+
+
+def _english(text: str, language: str, translator: Callable[[], TextTranslator]) -> str:
+    if language == ENGLISH or not text.strip():
+        return text
+    if translator().tier(language, ENGLISH) is None:
+        raise LanguageError(
+            f"The question is in {NAMES.get(language, language)}, which nothing installed here translates into "
+            "English. Ask in English, or see docs/translation.md for what can be installed."
+        )
+    return translator().translate(text, language, ENGLISH).text
