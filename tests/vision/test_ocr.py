@@ -105,7 +105,7 @@ def test_a_picture_of_any_size_can_be_looked_at(size):
 
 def test_a_long_strip_of_text_is_read():
     font = ImageFont.truetype(HERE / FONTS["sans"], 20)
-    picture = Pillow.new("RGB", (3000, 30), "white")
+    picture = Pillow.new("RGB", (1500, 30), "white")
     ImageDraw.Draw(picture).text((20, 2), "Stop here", fill="black", font=font)
     ((line,),) = reader().run([Image(np.asarray(picture))])
     assert line.text == "Stop here"
