@@ -181,3 +181,22 @@ def no_speech(
     recordings = live_bench.noises(60 * minutes) | {path.stem: load(path) for path in files or ()}
     with _folder(keep) as folder:
         _show(live_bench.no_speech(recordings, folder, LiveOptions()), as_json)
+
+
+@app.command()
+@guarded
+def generation(
+    weights: str = "smollm2-135m",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    runs: Runs = 3,
+    max_new_tokens: int = 32,
+    device: str = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Speed of the language model: sixteen questions alone and together, the first token, who waits for whom."""
+    from mmpipe.extras import require
+
+    require("torch", "qa", "Answering questions")
+    from mmpipe.evaluate import generation_bench
+
+    _show(generation_bench.generation(weights, dtype, runs, max_new_tokens, device), as_json)
