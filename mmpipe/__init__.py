@@ -28,6 +28,7 @@ _PUBLIC = {
     "Microphone": "mmpipe.audio.devices",
     "MmpipeError": "mmpipe.errors",
     "Partial": "mmpipe.pipelines.live",
+    "MultimodalQA": "mmpipe.pipelines.multimodal_qa",
     "Recogniser": "mmpipe.stage",
     "Segment": "mmpipe.types",
     "SpeechTranslator": "mmpipe.pipelines.speech_translation",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from mmpipe.pipelines.live import Spoken as Spoken
     from mmpipe.pipelines.live import Translated as Translated
     from mmpipe.pipelines.live import Warned as Warned
+    from mmpipe.pipelines.multimodal_qa import MultimodalQA as MultimodalQA
     from mmpipe.pipelines.speech_translation import SpeechTranslator as SpeechTranslator
     from mmpipe.stage import Recogniser as Recogniser
     from mmpipe.stage import Stage as Stage

@@ -98,6 +98,10 @@ class TextLine:
     corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
     confidence: float  # 0..1
 
+    def as_dict(self) -> dict[str, Any]:
+        corners = [[round(x, 1), round(y, 1)] for x, y in self.corners]
+        return {"text": self.text, "corners_px": corners, "confidence": round(self.confidence, 4)}
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -246,3 +250,21 @@ class Answer:
     choices: Mapping[str, float] = field(default_factory=dict)  # their probabilities, which sum to 1; likeliest first
     data: Any = None  # where a JSON schema was given: what ``text`` holds
     speech: Audio | None = None  # ``text``, spoken
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the speech; what there is none of is left out."""
+        found: dict[str, Any] = {
+            "question": self.question,
+            "answer": self.text,
+            "language": self.language,
+            "confidence": round(self.confidence, 4),
+            "refused": self.refused,
+            "said": self.said,
+        }
+        if self.choices:
+            found["choices"] = {text: round(probability, 4) for text, probability in self.choices.items()}
+        if self.data is not None:
+            found["data"] = self.data
+        if self.read:
+            found["read"] = [line.as_dict() for line in self.read]
+        return found

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mmpipe
-from mmpipe.cli import bench, live, recordings, serve, speech, train, weights
+from mmpipe.cli import ask, bench, live, recordings, serve, speech, train, weights
 from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command()(recordings.transcribe)
 app.command()(recordings.translate)
 app.command()(recordings.align)
 app.command()(live.live)
+app.command()(ask.ask)
 app.command()(serve.serve)
 app.command()(speech.speak)
 app.command()(weights.pull)

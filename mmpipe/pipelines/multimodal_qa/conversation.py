@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from mmpipe.fusion.chat import Message
 from mmpipe.pipelines.multimodal_qa.answering import Said
-from mmpipe.pipelines.multimodal_qa.question import AskOptions, ImageSource, Question, QuestionText, Understood
+from mmpipe.pipelines.multimodal_qa.looking import ImageSource
+from mmpipe.pipelines.multimodal_qa.question import AskOptions, Question, QuestionText, Understood
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
 from mmpipe.types import Answer
 

@@ -93,7 +93,7 @@ class Evidence:
         images.save(self.draw(), path)
         numbers = path.with_suffix(".json")
         with writing(numbers):
-            numbers.write_text(json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+            numbers.write_text(json.dumps(self.as_dict(), ensure_ascii=False) + "\n", "utf-8")
 
 
 def _numbers(array: NDArray[np.float32]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ class Ear:
             raise MediaError("Nothing is said in the spoken question, as far as mmpipe can hear. Say it again")
         return " ".join(segment.text for segment in heard), heard[0].language
 
-    async def listen(self, blocks: AsyncIterator[Audio]) -> Audio:
+    async def listen(self, blocks: AsyncIterable[Audio]) -> Audio:
         """What is said in ``blocks`` (16 kHz, as they come), up to the first long pause or :data:`MAX_QUESTION_S`.
 
         Raises:

@@ -47,10 +47,10 @@ class Helpers:
 
     def __init__(
         self,
-        recogniser: Recogniser | str | Path,
-        translators: Sequence[Translator] | None,
-        synthesisers: Sequence[Synthesiser] | None,
-        reader: TextReader | None,
+        recogniser: Recogniser | str | Path = "whisper-base",
+        translators: Sequence[Translator] | None = None,
+        synthesisers: Sequence[Synthesiser] | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         self._batchers = Batchers(Priority.INTERACTIVE)
         self.ear = Lazy(lambda: Ear(recogniser, self._batchers))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from mmpipe.batching import Batcher, BatchSettings, Device
-from mmpipe.pipelines.multimodal_qa.question import ImageSource
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
 from mmpipe.vision.cache import CachedEncoder
 
+#: Where a picture comes from: a path, the bytes of a file, or a picture that was read before.
+ImageSource = str | Path | bytes | Image
 #: What is kept of a picture to look at it, 3 MB. Encoders see less; a camera's picture is decoded four times as fast.
 LOOK_PX = 1_000_000
 

@@ -6,8 +6,8 @@ understand -> load -> encode -> project -> splice into the prompt -> generate ->
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Self, Unpack
@@ -24,22 +24,20 @@ from mmpipe.pipelines.multimodal_qa.evidence import Evidence
 from mmpipe.pipelines.multimodal_qa.explaining import Scene, explain
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
 from mmpipe.pipelines.multimodal_qa.helpers import Helpers
-from mmpipe.pipelines.multimodal_qa.looking import Eyes, load
+from mmpipe.pipelines.multimodal_qa.looking import Eyes, ImageSource, load
 from mmpipe.pipelines.multimodal_qa.question import (
     ENGLISH,
     AskOptions,
-    ImageSource,
     Question,
     QuestionText,
     Understood,
     understand,
 )
-from mmpipe.pipelines.multimodal_qa.reading import asks_for_text, load_in_full, translate_lines
+from mmpipe.pipelines.multimodal_qa.reading import PictureReader, asks_for_text
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
 from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
 from mmpipe.translate import detect_language, language_code
-from mmpipe.types import Answer, Image, TextLine
-from mmpipe.vision.overlay import draw_texts
+from mmpipe.types import Answer, Audio, Image, TextLine
 
 #: Questions that are prepared at the same time, so that the engine's rows stay full.
 AT_ONCE = 24
@@ -59,7 +57,8 @@ class MultimodalQA:
     Args:
         model: what answers: a :class:`~mmpipe.pipelines.multimodal_qa.FusedModel`, or the folder of an adapter; None:
             the adapter that mmpipe carries, for SmolLM2 135M and EfficientNet-Lite2.
-        threshold: an answer that is less likely than this to be right becomes "I cannot tell."; 0: none does.
+        threshold: an answer that is less likely than this to be right becomes "I cannot tell."; 0: none does; None:
+            :data:`THRESHOLD`.
         confidence: how likely an answer is to be right.
         recogniser, translators, synthesisers, reader: engines of your own for spoken questions, other languages,
             spoken answers and text in pictures; None: the built-in ones, made when they are first needed.
@@ -73,7 +72,7 @@ class MultimodalQA:
         self,
         model: FusedModel | Path | None = None,
         *,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         confidence: Confidence = likely_right,
         recogniser: Recogniser | str | Path = "whisper-base",
         translators: Sequence[Translator] | None = None,
@@ -87,8 +86,9 @@ class MultimodalQA:
         self.engine = GenerationEngine(
             self.model.language_model, engine_settings, attending=self.model.attending, device=device
         )
-        self._answerer = Answerer(self.engine, confidence, threshold)
+        self._answerer = Answerer(self.engine, confidence, THRESHOLD if threshold is None else threshold)
         self._helpers = Helpers(recogniser, translators, synthesisers, reader)
+        self._reader = PictureReader(self._helpers)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
 
     def ask(
@@ -151,10 +151,15 @@ class MultimodalQA:
         ``then`` is told what was understood and said, before the stream ends.
         """
         out = AnswerStream()
+
+        def dropped(work: Future[None]) -> None:
+            if work.cancelled() and out.start():
+                out.fail(_closed_error())
+
         try:
-            self._pool.submit(self._work, question, out, then)
+            self._pool.submit(self._work, question, out, then).add_done_callback(dropped)
         except RuntimeError as error:
-            raise BatcherClosedError("The pipeline is closed. Make a new one to go on.") from error
+            raise _closed_error() from error
         return out
 
     def explain(
@@ -176,34 +181,20 @@ class MultimodalQA:
         return explain(self.model, self._eyes, self.engine, self._told(asking, asked, said, to, out), scene)
 
     def read(self, image: ImageSource) -> tuple[TextLine, ...]:
-        """The text in a picture, line by line in reading order.
-
-        Raises:
-            ImageError: it cannot be read.
-            MissingDependencyError: the extra ``ocr`` is not installed.
-        """
-        return self._helpers.read([load_in_full(image)])[0]
+        """The text in a picture. See :meth:`PictureReader.read`, which needs no language model."""
+        return self._reader.read(image)
 
     def translate_picture(self, image: ImageSource, to: str, *, source: str | None = None) -> Image:
-        """A picture with the text in it in another language. Without text, it is the same picture.
+        """A picture with the text in it in another language. See :meth:`PictureReader.translate`."""
+        return self._reader.translate(image, to, source)
 
-        ``source``: language of the text, ISO 639-1; None: find it out.
+    async def listen(self, blocks: AsyncIterable[Audio]) -> Audio:
+        """A spoken question out of ``blocks`` of 16 kHz sound as they come, up to the first long pause.
 
         Raises:
-            ImageError: it cannot be read.
-            LanguageError: the language of the text cannot be told, or nothing translates it.
-            MissingDependencyError: the extra ``ocr`` is not installed.
+            MediaError: they end before anything is said.
         """
-        picture = load_in_full(image)
-        lines = self.read(picture)
-        if not lines:
-            return picture
-        source = source or detect_language("\n".join(line.text for line in lines))
-
-        def translate(texts: Sequence[str]) -> list[str]:
-            return [found.text for found in self._helpers.translator().translate_many(texts, source, to)]
-
-        return draw_texts(picture, lines, translate_lines(lines, translate))
+        return await self._helpers.ear().listen(blocks)
 
     def close(self) -> None:
         """Free the models. What is being answered fails. May be called twice."""
@@ -235,7 +226,7 @@ class MultimodalQA:
 
     def _answer(self, question: Question, out: AnswerStream, then: Then | None) -> Answer:
         asked, to = self._understand(question)
-        if question.form_is_free and asks_for_text(asked.english) and self._helpers.can_read:
+        if question.form_is_free and asks_for_text(asked.english) and self._reader.available:
             said = self._read(asked)
         else:
             said = self._say(question, asked, out, live=to == ENGLISH)
@@ -283,8 +274,7 @@ class MultimodalQA:
 
     def _read(self, asked: Understood) -> Said:
         """The text in the pictures, as it stands there."""
-        found = self._helpers.read([load_in_full(picture) for picture in asked.new_pictures])
-        lines = tuple(line for lines in found for line in lines)
+        lines = tuple(line for picture in asked.new_pictures for line in self._reader.read(picture))
         if not lines:
             return Said(NO_TEXT, "", 0.0, refused=True)
         text, language = "\n".join(line.text for line in lines), None
@@ -312,3 +302,7 @@ class MultimodalQA:
             data=said.data,
             speech=self._helpers.speaker().speak(text, language, question.voice) if question.speak else None,
         )
+
+
+def _closed_error() -> BatcherClosedError:
+    return BatcherClosedError("The pipeline is closed. Make a new one to go on.")

@@ -11,11 +11,10 @@ from mmpipe.errors import InputError, LanguageError
 from mmpipe.fusion.chat import Message, interleave
 from mmpipe.fusion.sampling import SamplingOptions
 from mmpipe.pipelines.multimodal_qa.hearing import Ear, load_question
+from mmpipe.pipelines.multimodal_qa.looking import ImageSource
 from mmpipe.translate import NAMES, TextTranslator, detect_language
-from mmpipe.types import Audio, Image
+from mmpipe.types import Audio
 
-#: Where a picture comes from: a path, the bytes of a file, or a picture that was read before.
-ImageSource = str | Path | bytes | Image
 #: What is asked: a text, or a recording of it.
 QuestionText = str | Path | Audio
 #: The language of the language model.

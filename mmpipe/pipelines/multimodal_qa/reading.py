@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from math import hypot
 
-from mmpipe.pipelines.multimodal_qa.question import ImageSource
+from mmpipe.pipelines.multimodal_qa.helpers import Helpers
+from mmpipe.pipelines.multimodal_qa.looking import ImageSource
+from mmpipe.translate import detect_language
 from mmpipe.types import Image, TextLine
 from mmpipe.vision import images
+from mmpipe.vision.overlay import draw_texts
 
 #: What asks for the text in a picture, in English. The language model could only say that it cannot tell.
 _ASKS_FOR_TEXT = tuple(
@@ -27,6 +30,63 @@ def asks_for_text(question: str) -> bool:
     return any(pattern.search(question) for pattern in _ASKS_FOR_TEXT)
 
 
+class PictureReader:
+    """Reads text in pictures, and translates it there. A context manager.
+
+    ``helpers``: whose reader and translator to use; None: the built-in ones.
+    """
+
+    def __init__(self, helpers: Helpers | None = None) -> None:
+        self._owns_helpers = helpers is None
+        self._helpers = helpers or Helpers()
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a reader."""
+        return self._helpers.can_read
+
+    def read(self, picture: ImageSource) -> tuple[TextLine, ...]:
+        """The text in ``picture``, line by line in reading order.
+
+        Raises:
+            ImageError: it is no picture that can be read.
+            MissingDependencyError: the extra ``ocr`` is not installed.
+        """
+        return self._helpers.read([load_in_full(picture)])[0]
+
+    def translate(self, picture: ImageSource, to: str, source: str | None = None) -> Image:
+        """``picture`` with the text in it in another language. Without text, it is as it was.
+
+        ``to``, ``source``: languages in ISO 639-1; ``source`` None: find it out.
+
+        Raises:
+            ImageError: it is no picture that can be read.
+            LanguageError: the language of the text cannot be told, or nothing translates it.
+            InputError: no font at hand has the letters.
+            MissingDependencyError: the extra ``ocr`` is not installed.
+        """
+        loaded = load_in_full(picture)
+        lines = self.read(loaded)
+        if not lines:
+            return loaded
+        source = source or detect_language("\n".join(line.text for line in lines))
+
+        def translate(texts: Sequence[str]) -> list[str]:
+            return [found.text for found in self._helpers.translator().translate_many(texts, source, to)]
+
+        return draw_texts(loaded, lines, _translated(lines, translate))
+
+    def close(self) -> None:
+        if self._owns_helpers:
+            self._helpers.close()
+
+    def __enter__(self) -> PictureReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def load_in_full(source: ImageSource) -> Image:
     """The picture as large as a page of print has to be to be read.
 
@@ -36,7 +96,7 @@ def load_in_full(source: ImageSource) -> Image:
     return source if isinstance(source, Image) else images.load(source)
 
 
-def translate_lines(lines: Sequence[TextLine], translate: Callable[[Sequence[str]], Sequence[str]]) -> list[str]:
+def _translated(lines: Sequence[TextLine], translate: Callable[[Sequence[str]], Sequence[str]]) -> list[str]:
     """What to write in place of each of ``lines``: sentences that run over several are translated as a whole.
 
     ``translate``: texts -> as many translations.
