@@ -97,7 +97,7 @@ class Answerer:
         That it cannot be told is always among them: if that is likelier than all the others together, it is the answer.
 
         Raises:
-            InputError: fewer than two, or the same twice.
+            InputError: two of them are the same in English.
         """
         spelled = [_spellings(choice) for choice in english]
         scored = Choices(self._engine.language_model, [*spelled, REFUSAL]).score(self._engine, prompt)

@@ -62,6 +62,10 @@ class Question:
     def __post_init__(self) -> None:
         if self.choices and self.schema is not None:
             raise InputError("A question has either choices or a JSON schema, not both.")
+        if isinstance(self.choices, str) or any(not choice.strip() for choice in self.choices):
+            raise InputError("Choices are given as a list of texts, none of them empty.")
+        if len(self.choices) == 1 or len(set(self.choices)) < len(self.choices):
+            raise InputError("Give at least two choices, and none of them twice.")
 
     @classmethod
     def about(
