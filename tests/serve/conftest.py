@@ -94,13 +94,22 @@ class Upper(Translator):
 
 
 class Beep(Synthesiser):
-    """Two seconds, more than fits into one message."""
+    """Two seconds, more than fits into one message. Can be told to fail, or to wait for the gate."""
 
     name = "beep"
     rate_hz = 24_000
     voices: Mapping[str, Sequence[str]] = {"pt": ("beep",)}
 
+    def __init__(self) -> None:
+        self.failing = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
     def run(self, items: Sequence[SpeechRequest]) -> list[Audio]:
+        self.gate.wait(PATIENCE_S)
+        if self.failing:
+            self.failing -= 1
+            raise RuntimeError("out of breath")
         at = np.arange(2 * self.rate_hz) / self.rate_hz
         return [Audio((0.3 * np.sin(2 * np.pi * 440 * at)).astype(np.float32), self.rate_hz) for _ in items]
 
@@ -245,8 +254,8 @@ class Rig:
     """A server over engines that a test can break."""
 
     def __init__(self) -> None:
-        self.reader, self.upper = Reader(), Upper()
-        self.models = LiveModels(self.reader, translators=[self.upper], synthesisers=[Beep()])
+        self.reader, self.upper, self.beep = Reader(), Upper(), Beep()
+        self.models = LiveModels(self.reader, translators=[self.upper], synthesisers=[self.beep])
         self.models.vad = cast(SileroVad, Loud())
         self.clock = FakeClock()
 
@@ -262,6 +271,7 @@ class Rig:
     def close(self) -> None:
         self.reader.gate.set()
         self.upper.gate.set()
+        self.beep.gate.set()
         self.models.close()
 
     async def speak(self, session: ServedSession, wires: Sequence[Wire], sound: Sequence[bytes]) -> None:

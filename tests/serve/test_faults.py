@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 SAID = list(range(12))
+#: As one: it comes all at once, and small letters begin no sentence.
+SENTENCES = ["W0 W1 W2 W3 W4. W5 W6 W7 W8 W9. W10 W11"]
 
 
 async def whole(rig: Any, wire: Any, said: Any = SAID) -> list[Any]:
@@ -133,6 +135,60 @@ def test_a_translation_that_hangs_skips_the_sentence_with_a_warning(rig: Any) ->
         assert rig.committed(messages) == rig.text([1, 2, 3, 4])
         assert [m["text"] for m in messages if m["type"] == "translated"] == ["W3 W4."]
         assert messages[-1]["reason"] == "finished"
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_voice_that_fails_once_is_not_noticed(rig: Any) -> None:
+    async def talk() -> None:
+        app, _ = rig.app()
+        wire = rig.wire(app)
+        await wire.start(to="pt", speak=True, headphones=True, drafts=False)
+        rig.beep.failing = 1
+        messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
+        assert [m["text"] for m in messages if m["type"] == "spoken"] == 3 * SENTENCES  # in three pieces
+        assert not [m for m in messages if m["type"] == "warning"]
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_voice_that_always_fails_is_a_warning_and_captions_go_on(rig: Any) -> None:
+    async def talk() -> None:
+        app, _ = rig.app()
+        wire = rig.wire(app)
+        await wire.start(to="pt", speak=True, headphones=True, drafts=False)
+        rig.beep.failing = 1_000
+        messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
+        assert rig.committed(messages) == rig.text(SAID)
+        assert [m["text"] for m in messages if m["type"] == "translated"] == SENTENCES
+        warnings = [m["text"] for m in messages if m["type"] == "warning"]
+        assert len(warnings) == len(SENTENCES)
+        assert all("out of breath" in text for text in warnings)
+        assert messages[-1]["reason"] == "finished"
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_voice_that_hangs_skips_the_sentence_with_a_warning(rig: Any) -> None:
+    async def talk() -> None:
+        app, _ = rig.app()
+        wire = rig.wire(app)
+        await wire.start(to="pt", speak=True, headphones=True, drafts=False)
+        rig.models.deadline_s = 0.2
+        rig.beep.gate.clear()
+        messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
+        assert rig.committed(messages) == rig.text(SAID)
+        assert [m["text"] for m in messages if m["type"] == "translated"] == SENTENCES
+        warnings = [m["text"] for m in messages if m["type"] == "warning"]
+        assert len(warnings) == len(SENTENCES)
+        assert all("did not answer within" in text for text in warnings)
+        assert messages[-1]["reason"] == "finished"
+        rig.beep.gate.set()  # and others speak again
+        rig.models.deadline_s = 20
+        other = rig.wire(app)
+        await other.start(to="pt", speak=True, headphones=True, drafts=False)
+        messages = [m for m in await whole(rig, other) if isinstance(m, dict)]
+        assert [m["text"] for m in messages if m["type"] == "spoken"] == 3 * SENTENCES  # in three pieces
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 

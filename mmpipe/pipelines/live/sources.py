@@ -42,19 +42,34 @@ async def pcm(file: BinaryIO, rate_hz: int = SPEECH_RATE_HZ) -> AsyncIterator[Au
     Raises:
         MediaError: not one sample comes.
     """
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE_HZ)
+    to_ours = _Resampler(rate_hz)
     came = False
     for_one_block = round(BLOCK_S * rate_hz) * 2
     while raw := await asyncio.to_thread(file.read, for_one_block):
-        came = True
         samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
-        yield _resampled(resampler, media.as_frame(Audio(samples, rate_hz)))
+        if len(samples):
+            came = True
+            yield to_ours.feed(Audio(samples, rate_hz))
     if not came:
         raise MediaError("No sound comes in on standard input. It wants 16-bit little-endian mono samples.")
-    yield _resampled(resampler, None)
+    yield to_ours.flush()
 
 
-def _resampled(resampler: av.AudioResampler, frame: AudioFrame | None) -> Audio:
-    """What the resampler gives for ``frame`` by now; for None: what it has held back."""
-    pieces = [out.to_ndarray()[0] for out in resampler.resample(frame)]
-    return Audio(np.concatenate([np.zeros(0, np.float32), *pieces]))
+class _Resampler:
+    """Blocks at some rate to blocks at ours, without a click where they meet."""
+
+    def __init__(self, rate_hz: int) -> None:
+        same = rate_hz == SPEECH_RATE_HZ
+        self._resampler = None if same else av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE_HZ)
+
+    def feed(self, audio: Audio) -> Audio:
+        return self._pull(media.as_frame(audio)) if self._resampler else audio
+
+    def flush(self) -> Audio:
+        """What was held back."""
+        return self._pull(None) if self._resampler else Audio(np.zeros(0, np.float32))
+
+    def _pull(self, frame: AudioFrame | None) -> Audio:
+        assert self._resampler is not None
+        pieces = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
+        return Audio(np.concatenate([np.zeros(0, np.float32), *pieces]))
