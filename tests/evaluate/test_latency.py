@@ -393,9 +393,13 @@ def test_a_session_over_silence_commits_nothing() -> None:
         to_speak=0,
         dropped_partials=3,
         dropped_speech=1,
+        start_s=0.0,
+        end_s=4.0,
+        voice_behind_s=0.0,
+        unheard_s=0.0,
     )
-    log.add(Warned, 6.0, text="")
-    log.add(Ended, 20.0, reason="finished")
+    log.add(Warned, 6.0, text="", start_s=6.0, end_s=6.0)
+    log.add(Ended, 20.0, reason="finished", start_s=20.0, end_s=20.0)
     report = log.measured(reference())
     assert report.words.committed == 0
     assert (report.commit, report.transcript, report.wer, report.caption_erasure) == (None, None, None, None)

@@ -18,6 +18,7 @@ from mmpipe.evaluate.reference import Utterance
 from mmpipe.evaluate.replay import Pace, Replay, ReplayClock, replay
 from mmpipe.evaluate.replay_log import measure, read_log
 from mmpipe.pipelines.live import LiveModels, LiveOptions
+from mmpipe.stage import Recogniser
 from mmpipe.types import Audio, RecognitionOptions, Segment, SpeechWindow, Word
 
 OPTIONS = LiveOptions(source="en")
@@ -138,20 +139,13 @@ def test_memory_that_grows_is_told_from_memory_that_warms_up() -> None:
     assert grows.growth > 0.5
 
 
-class Hallucinating(Whisper):
+class Hallucinating(Recogniser):
     """Hears words in anything."""
 
-    def __init__(self) -> None:
-        self.languages = frozenset({"en"})
+    languages = frozenset({"en"})
 
     def run(self, items: Any) -> list[Segment]:
         return [Segment(0, 1, "thank you", "en", (Word("thank", 0, 0.5, 0.9), Word("you", 0.5, 1, 0.9))) for _ in items]
-
-    def warmup(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def test_noises_commit_nothing_and_speech_among_them_would(
@@ -160,7 +154,7 @@ def test_noises_commit_nothing_and_speech_among_them_would(
     sounds = live_bench.noises(10)
     assert all(sound.duration_s == 10 for sound in sounds.values())
     assert all(np.abs(sound.samples).max() > 0.01 for name, sound in sounds.items() if name != "silence")
-    monkeypatch.setattr("mmpipe.pipelines.live.session.load_recogniser", lambda name: Hallucinating())
+    monkeypatch.setattr("mmpipe.pipelines.live.models.load_recogniser", lambda name: Hallucinating())
     speech = {"speech": Audio(utterances[0].audio.samples)}
     rows = {row["sound"]: row for row in live_bench.no_speech(sounds | speech, tmp_path, LiveOptions(source="en"))}
     assert {name: rows[name]["committed words"] for name in sounds} == dict.fromkeys(sounds, 0)

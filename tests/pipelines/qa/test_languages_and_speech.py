@@ -24,24 +24,11 @@ def silence(duration_s: float) -> Audio:
     return Audio(np.zeros(round(duration_s * SPEECH_RATE_HZ), np.float32))
 
 
-def test_a_question_in_another_language_is_asked_in_english_and_answered_in_its_own(
-    qa: MultimodalQA, parts: Any
-) -> None:
-    talk = qa.conversation()
-    answer = talk.ask("WHAT IS THIS?", parts.RED, language="pt", choices=["A HOUSE", "A GARDEN"])
-    english = qa.ask(parts.RED, str(talk.messages[0].parts[1]), choices=["a house", "a garden"])
-    assert (answer.question, answer.language) == ("WHAT IS THIS?", "pt")
-    assert talk.messages[0].parts[1] != "WHAT IS THIS?"
-    assert list(answer.choices.values()) == pytest.approx(list(english.choices.values()))
-    assert answer.text.lower() == english.text.lower()
-    assert answer.text.isupper()
-
-
 def test_the_answer_may_be_in_another_language_than_the_question(qa: MultimodalQA, parts: Any) -> None:
-    answer = qa.ask(parts.RED, "what?", to="PT", choices=["a dog", "a cat"])
+    answer = qa.ask(parts.RED, "What?", to="PT", choices=["a house", "this bus"])
     assert answer.language == "pt"
-    assert answer.text.isupper()
-    assert {"a dog", "a cat"} == set(answer.choices)
+    assert answer.text in ("a houze", "thiz buz")
+    assert set(answer.choices) == {"a house", "this bus"}
 
 
 def test_a_longer_question_tells_its_language_and_a_short_one_with_accents_must_be_told(
@@ -81,8 +68,8 @@ def test_a_spoken_question_is_answered_as_if_it_were_typed(
         assert (spoken.question, spoken.said) == ("What is this?", typed.said)
     heard = qa.chat([Message("user", (media.load(recording), parts.RED))], max_new_tokens=8)
     assert heard.question == "What is this?"
-    portuguese = make(recogniser=parts.Ear("WHAT IS THIS?", "pt")).ask(parts.RED, recording, max_new_tokens=8)
-    assert (portuguese.language, portuguese.question) == ("pt", "WHAT IS THIS?")
+    portuguese = make(recogniser=parts.Ear("What iz thiz?", "pt")).ask(parts.RED, recording, max_new_tokens=8)
+    assert (portuguese.language, portuguese.question) == ("pt", "What iz thiz?")
 
 
 def test_silence_and_long_recordings_are_no_questions(qa: MultimodalQA, parts: Any, tmp_path: Path) -> None:
