@@ -62,7 +62,7 @@ class AudioProjector(nn.Module):
 
     def forward(self, stacked: Tensor) -> Tensor:
         gate, value = self.up(self.norm(stacked)).chunk(2, dim=-1)
-        projected: Tensor = self.out_norm(self.down(nn.functional.silu(gate) * value))
+        projected: Tensor = self.out_norm(self.down(nn.functional.silu(gate) * value).float())
         return projected
 
     def embed(self, frames: Tensor) -> Tensor:

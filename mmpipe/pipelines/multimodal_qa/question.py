@@ -129,6 +129,8 @@ def understand(question: Question, ear: Callable[[], Ear], translator: Callable[
         known = question.language if last else None
         heard = [ear().hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
         texts = [part for part, _ in heard if isinstance(part, str) and part.strip()]
+        for text in texts:
+            _check_unicode(text)
         language = next((spoken for _, spoken in heard if spoken), None) or _told(" ".join(texts), sure=last)
         content = [_english(part, language, translator) if isinstance(part, str) else part for part, _ in heard]
         messages.append(replace(message, content=tuple(content)))
@@ -142,6 +144,13 @@ def understand(question: Question, ear: Callable[[], Ear], translator: Callable[
 
 def _pictures(messages: Sequence[Message]) -> list[ImageSource]:
     return [part for message in messages for part in message.parts if not isinstance(part, str)]
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("The question is not valid Unicode. Type it again, or save it as UTF-8.") from error
 
 
 def _told(text: str, *, sure: bool) -> str:

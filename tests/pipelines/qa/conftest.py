@@ -69,14 +69,14 @@ class Ear(Recogniser):
         ]
 
 
-class Upper(Translator):
-    """Portuguese is English in capitals."""
+class Zed(Translator):
+    """Portuguese is English with z for s."""
 
-    name = "upper"
+    name = "zed"
     pairs: Mapping[tuple[str, str], Tier] = {("en", "pt"): Tier.GOOD, ("pt", "en"): Tier.GOOD}
 
     def run(self, items: Sequence[Sentence]) -> list[str]:
-        return [item.text.upper() if item.target == "pt" else item.text.lower() for item in items]
+        return [item.text.replace(*("sz" if item.target == "pt" else "zs")) for item in items]
 
 
 class Beep(Synthesiser):
@@ -142,7 +142,7 @@ def make() -> Iterator[Callable[..., MultimodalQA]]:
     made: list[MultimodalQA] = []
 
     def build(**options: object) -> MultimodalQA:
-        wanted = {"model": fused(), "threshold": 0.0, "recogniser": Ear(), "translators": [Upper()]}
+        wanted = {"model": fused(), "threshold": 0.0, "recogniser": Ear(), "translators": [Zed()]}
         wanted |= {"synthesisers": [Beep()], "reader": Page()} | options
         made.append(MultimodalQA(**wanted))  # type: ignore[arg-type]
         return made[-1]
