@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterable, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.live import Live
@@ -90,7 +90,8 @@ def live(
             session = LiveSession(models, options)
             show = stack.enter_context(Screen())
             feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))
-            try:
+
+            async def follow() -> None:
                 async for event in session.events():
                     log(event.as_dict())
                     show(event)
@@ -98,6 +99,15 @@ def live(
                         speaker.play(event.audio)
                     elif speaker and isinstance(event, Interrupted):
                         speaker.stop()
+
+            try:
+                try:
+                    await follow()
+                except asyncio.CancelledError:  # Ctrl-C: what was said is finished; a second one ends at once
+                    feeding.cancel()
+                    session.finish()
+                    await follow()
+                    raise
                 await feeding  # what was wrong with the source
             finally:
                 feeding.cancel()
@@ -110,7 +120,12 @@ def _event_log(stack: ExitStack, path: Path | None) -> Callable[[dict[str, Any]]
     if path is None:
         return lambda event: None
     with writing(path):
-        file: IO[str] = stack.enter_context(path.open("w", encoding="utf-8"))
+        file = path.open("w", encoding="utf-8")
+
+    @stack.callback
+    def close() -> None:
+        with writing(path):  # it tries once more to write what could not be written
+            file.close()
 
     def write(event: dict[str, Any]) -> None:
         with writing(path):

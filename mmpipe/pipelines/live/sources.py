@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import BinaryIO
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, BinaryIO, TypeVar
 
 import av
 import numpy as np
@@ -16,6 +19,7 @@ from mmpipe.errors import MediaError
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 
 BLOCK_S = 0.1
+T = TypeVar("T")
 
 
 async def recording(source: media.Source, *, realtime: bool, clock: Clock | None = None) -> AsyncIterator[Audio]:
@@ -28,8 +32,7 @@ async def recording(source: media.Source, *, realtime: bool, clock: Clock | None
     """
     clock = clock or MonotonicClock()
     began_s, sent_s = clock.now_s(), 0.0
-    blocks = media.stream(source, block_s=BLOCK_S)
-    while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+    async for block in _waited_for(media.stream(source, block_s=BLOCK_S)):
         sent_s += block.duration_s
         if realtime and (early_s := began_s + sent_s - clock.now_s()) > 0:
             await asyncio.sleep(early_s)
@@ -44,15 +47,62 @@ async def pcm(file: BinaryIO, rate_hz: int = SPEECH_RATE_HZ) -> AsyncIterator[Au
     """
     to_ours = _Resampler(rate_hz)
     came = False
-    for_one_block = round(BLOCK_S * rate_hz) * 2
-    while raw := await asyncio.to_thread(file.read, for_one_block):
-        samples = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
-        if len(samples):
-            came = True
-            yield to_ours.feed(Audio(samples, rate_hz))
+    async for raw in _waited_for(_blocks(file, round(BLOCK_S * rate_hz) * 2)):
+        came = True
+        samples = np.frombuffer(raw, "<i2").astype(np.float32) / np.float32(32768)
+        yield to_ours.feed(Audio(samples, rate_hz))
     if not came:
         raise MediaError("No sound comes in on standard input. It wants 16-bit little-endian mono samples.")
     yield to_ours.flush()
+
+
+def _blocks(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    """Whole samples, ``size_bytes`` at a time. Unbuffered, where that can be: a thread that waits within a buffered
+    file holds its lock, and Python does not end with it."""
+    file, kept = getattr(file, "raw", file), b""
+    while raw := file.read(size_bytes - len(kept)):
+        kept += raw
+        if len(kept) == size_bytes:
+            yield kept
+            kept = b""
+    if len(kept) >= 2:
+        yield kept[: len(kept) // 2 * 2]
+
+
+async def _waited_for(items: Iterator[T]) -> AsyncIterator[T]:
+    """``items``, each waited for in a thread that the program does not wait for when it ends: a pipe or a network may
+    be silent for ever."""
+    loop = asyncio.get_running_loop()
+    wanted: SimpleQueue[asyncio.Future[T | None] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (future := wanted.get()) is not None:
+            try:
+                item, error = next(items, None), None
+            except Exception as caught:
+                item, error = None, caught
+            with suppress(RuntimeError):  # the loop is closed: nobody wants it any more
+                loop.call_soon_threadsafe(_settle, future, item, error)
+
+    Thread(target=work, name="mmpipe-source", daemon=True).start()
+    try:
+        while True:
+            future: asyncio.Future[T | None] = loop.create_future()
+            wanted.put(future)
+            if (item := await future) is None:
+                return
+            yield item
+    finally:
+        wanted.put(None)
+
+
+def _settle(future: asyncio.Future[Any], item: Any, error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(item)
 
 
 class _Resampler:
