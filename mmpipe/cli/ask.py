@@ -68,7 +68,7 @@ def ask(
     modes = [name for name, on in (("--read", read), ("--translate", translate), ("--batch", batch)) if on]
     if len(modes) > 1:
         raise InputError(f"{' and '.join(modes)} are different things to do. Give one of them.")
-    if (images or question is not None) == bool(batch):
+    if (bool(images) or question is not None) == bool(batch):
         raise InputError("Give pictures, and a question about them, or --batch with a file of questions.")
     if read or translate:
         if question is not None:

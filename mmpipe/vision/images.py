@@ -31,9 +31,10 @@ MAX_JPEG_PX = 1_000_000_000
 #: What is kept at most: a page of print at 300 dots an inch.
 MAX_KEPT_PX = 9_000_000
 
-# Formats that Pillow reads by itself. Not EPS: it would run Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF", "JPEG2000")
+# Formats that Pillow reads by itself. Not EPS: it would run Ghostscript. Not ICO: decoded before its size is known.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 _JPEG_START = b"\xff\xd8\xff"
+_MAGIC_BYTES = 16  # as many as Pillow's formats are told by
 _START_BYTES = 512  # what is looked at to say what a file is that is no picture
 
 
@@ -111,24 +112,32 @@ def _open_file(source: str | Path | bytes | BinaryIO, name: str, max_bytes: int)
 
 def _open_picture(file: BinaryIO, start: bytes, name: str) -> Picture:
     """The picture, its header read and nothing decoded yet."""
-    from PIL import Image as Pillow
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    if start.startswith(_JPEG_START):
-        # Not by Pillow's own door, which turns away what could be shrunk while decoding.
-        picture: Any = JpegImageFile(file)
-        limit_px = MAX_DECODED_PX if picture.info.get("progressive") else MAX_JPEG_PX
-    else:
-        try:
-            picture, limit_px = Pillow.open(file, formats=_FORMATS), MAX_DECODED_PX
-        except Pillow.DecompressionBombError as error:
-            raise ImageError(f"{name} is too large: {error}. Save it smaller") from error
+    picture = _recognised(file, start)
+    shrinks = picture.format == "JPEG" and not picture.info.get("progressive")
+    limit_px = MAX_JPEG_PX if shrinks else MAX_DECODED_PX
     if picture.width * picture.height > limit_px:
         raise ImageError(
             f"{name} has {picture.width} x {picture.height} pixels; mmpipe decodes up to {limit_px / 1e6:.0f} million. "
             "Save it smaller"
         )
-    return picture  # type: ignore[no-any-return]
+    return picture
+
+
+def _recognised(file: BinaryIO, start: bytes) -> Picture:
+    """Not by Pillow's own door: that has a limit of its own, which turns away what could be shrunk while decoding, and
+    takes a damaged header for an unknown format."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    if start.startswith(_JPEG_START):
+        return JpegImageFile(file)  # Pillow's factory would look for further pictures in it
+    Pillow.init()
+    for known in _FORMATS:
+        factory, accepts = Pillow.OPEN[known]
+        if accepts is not None and accepts(start[:_MAGIC_BYTES]) is True:
+            return factory(file, "")
+    raise UnidentifiedImageError
 
 
 def _pixels(picture: Picture, max_px: int) -> NDArray[np.uint8]:

@@ -12,20 +12,19 @@ from mmpipe.fusion.chat import Message, interleave
 from mmpipe.fusion.sampling import SamplingOptions
 from mmpipe.pipelines.multimodal_qa.hearing import Ear, load_question
 from mmpipe.pipelines.multimodal_qa.looking import ImageSource
-from mmpipe.translate import NAMES, TextTranslator, detect_language
+from mmpipe.pipelines.multimodal_qa.telling import ENGLISH, question_language
+from mmpipe.translate import NAMES, TextTranslator, language_code
 from mmpipe.types import Audio
 
 #: What is asked: a text, or a recording of it.
 QuestionText = str | Path | Audio
-#: The language of the language model.
-ENGLISH = "en"
 
 
 class AskOptions(TypedDict, total=False):
     """How to answer.
 
     ``choices``: the answers there are, two or more. ``schema``: answer with JSON that this JSON Schema describes.
-    ``language``: of the question, ISO 639-1; without it, what was typed without accents is English. ``to``: language
+    ``language``: of the question, ISO 639-1; without it, it is told by the question's little words. ``to``: language
     of the answer, where it is not the question's. ``speak``: speak the answer, too; ``voice``: with this voice of its
     language. ``max_new_tokens``: the length of the answer, at most. ``sampling``: how tokens are chosen.
     """
@@ -126,12 +125,13 @@ def understand(question: Question, ear: Callable[[], Ear], translator: Callable[
     messages, texts, language = [], [""], ENGLISH
     for message in question.messages:
         last = message is question.messages[-1]
-        known = question.language if last else None
+        known = language_code(question.language) if last and question.language else None
         heard = [ear().hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
         texts = [part for part, _ in heard if isinstance(part, str) and part.strip()]
-        for text in texts:
+        for text in (*texts, *question.choices):
             _check_unicode(text)
-        language = next((spoken for _, spoken in heard if spoken), None) or _told(" ".join(texts), sure=last)
+        spoken = next((language for _, language in heard if language), None)
+        language = spoken or question_language(" ".join(texts), sure=last)
         content = [_english(part, language, translator) if isinstance(part, str) else part for part, _ in heard]
         messages.append(replace(message, content=tuple(content)))
     if not texts:
@@ -150,25 +150,7 @@ def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError("The question is not valid Unicode. Type it again, or save it as UTF-8.") from error
-
-
-def _told(text: str, *, sure: bool) -> str:
-    """The language of ``text``. A few words without accents belong to many languages: they are taken for English.
-
-    Raises:
-        LanguageError: there are letters that English has not, and too few of them to be ``sure``.
-    """
-    if any(letter.isalpha() and not letter.isascii() for letter in text):
-        try:
-            return detect_language(text)
-        except LanguageError as error:
-            if sure:
-                raise LanguageError(
-                    "Cannot tell for sure which language the question is in. Say which it is: language='pt', or "
-                    "--from pt, if it is Portuguese."
-                ) from error
-    return ENGLISH
+        raise InputError("What is asked is not valid Unicode. Type it again, or save it as UTF-8.") from error
 
 
 def _english(text: str, language: str, translator: Callable[[], TextTranslator]) -> str:

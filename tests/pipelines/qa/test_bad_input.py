@@ -25,10 +25,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def png_header(width_px: int, height_px: int) -> bytes:
-    """A PNG that says how large it is, and ends there."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+def black_png(side_px: int) -> bytes:
+    """A whole one, with a bit for each pixel."""
+    packer, row = zlib.compressobj(1), bytes(1 + (side_px + 7) // 8)
+    packed = b"".join([*(packer.compress(row) for _ in range(side_px)), packer.flush()])
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side_px, side_px, 1, 0, 0, 0, 0)), (b"IDAT", packed), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
 
 
 def refused(qa: MultimodalQA, picture: Any, because: str) -> None:
@@ -52,6 +56,14 @@ def test_a_truncated_photograph(qa: MultimodalQA, parts: Any, tmp_path: Path) ->
 
 def test_a_picture_of_a_single_pixel(qa: MultimodalQA) -> None:
     assert qa.ask(Image(np.zeros((1, 1, 3), np.uint8)), QUESTION, max_new_tokens=3).question == QUESTION
+
+
+def test_thirty_thousand_pixels_a_side(qa: MultimodalQA, tmp_path: Path) -> None:
+    path = tmp_path / "wall.png"
+    path.write_bytes(black_png(30_000))
+    refused(qa, path, r"wall\.png.*30000 x 30000 pixels.*up to 64 million")
+    path.write_bytes(black_png(300))  # made in the same way, it is a picture
+    assert qa.ask(path, QUESTION, max_new_tokens=3).question == QUESTION
 
 
 def test_two_hundred_megabytes(qa: MultimodalQA, tmp_path: Path) -> None:
@@ -123,6 +135,16 @@ def test_scripts_from_right_to_left(qa: MultimodalQA, parts: Any, text: str) -> 
     with pytest.raises(MmpipeError, match="Ask in English"):
         qa.ask(parts.RED, text)
     assert qa.ask(parts.RED, text, language="en", max_new_tokens=3).question == text
+
+
+def test_text_that_is_no_unicode(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
+    broken = "caf\udce9"  # Latin-1 of a terminal that should speak UTF-8
+    for asked, options in ((f"{broken}?", {}), (QUESTION, {"choices": ["tea", broken]})):
+        with pytest.raises(InputError, match=r"not valid Unicode.*UTF-8"):
+            qa.ask(parts.RED, asked, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="not valid Unicode"):
+        qa.chat([Message("user", (parts.RED, broken)), Message("assistant", "Yes."), Message("user", QUESTION)])
+    assert encoder.seen == 0
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])

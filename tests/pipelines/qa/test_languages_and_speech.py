@@ -24,6 +24,27 @@ def silence(duration_s: float) -> Audio:
     return Audio(np.zeros(round(duration_s * SPEECH_RATE_HZ), np.float32))
 
 
+def test_a_question_in_another_language_is_asked_in_english_and_answered_in_its_own(
+    qa: MultimodalQA, parts: Any
+) -> None:
+    talk = qa.conversation()
+    options: dict[str, Any] = {"language": "Portuguese", "choices": ["a houze", "thiz buz"]}
+    answer = talk.ask("What iz thiz?", parts.RED, **options)
+    assert talk.messages[0].parts == (parts.RED, "What is this?")
+    english = qa.ask(parts.RED, "What is this?", choices=["a house", "this bus"])
+    assert (answer.question, answer.language, answer.said) == ("What iz thiz?", "pt", english.said)
+    assert answer.text == english.text.replace("s", "z")
+    assert list(answer.choices) == [choice.replace("s", "z") for choice in english.choices]
+    assert list(answer.choices.values()) == pytest.approx(list(english.choices.values()))
+    free = qa.ask(parts.RED, "What is this?", max_new_tokens=20)
+    assert qa.ask(parts.RED, "What iz thiz?", language="pt", max_new_tokens=20).text == free.text.replace("s", "z")
+
+
+def test_the_language_of_a_typed_question_need_not_be_told(qa: MultimodalQA, parts: Any) -> None:
+    for question in ("É um animal?", "O que é isto?", "Isto e um animal?"):
+        assert qa.ask(parts.RED, question, max_new_tokens=4).language == "pt"
+
+
 def test_the_answer_may_be_in_another_language_than_the_question(qa: MultimodalQA, parts: Any) -> None:
     answer = qa.ask(parts.RED, "What?", to="PT", choices=["a house", "this bus"])
     assert answer.language == "pt"
