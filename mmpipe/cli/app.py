@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mmpipe
-from mmpipe.cli import ask, bench, live, recordings, serve, speech, train, weights
+from mmpipe.cli import ask, bench, demo, live, recordings, serve, speech, train, weights
 from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(recordings.align)
 app.command()(live.live)
 app.command()(ask.ask)
 app.command()(serve.serve)
+app.command()(demo.demo)
 app.command()(speech.speak)
 app.command()(weights.pull)
 app.command()(weights.models)

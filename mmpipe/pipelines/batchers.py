@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from mmpipe.batching import Batcher, BatcherStats, BatchSettings, Priority
 from mmpipe.stage import Stage
@@ -36,6 +36,12 @@ class Batchers:
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
         return self.of(stage).run(items, priority=self._priority)
 
+    def at(self, priority: Priority) -> Self:
+        """The same batchers, for callers of another ``priority``. Closing one closes both."""
+        other = type(self)(priority)
+        other._of, other._lock = self._of, self._lock
+        return other
+
     def stats(self) -> dict[str, BatcherStats]:
         """What each engine's batcher has done, by the name of the engine."""
         with self._lock:
@@ -43,6 +49,7 @@ class Batchers:
 
     def close(self) -> None:
         with self._lock:
-            batchers, self._of = [batcher for _, batcher in self._of.values()], {}
+            batchers = [batcher for _, batcher in self._of.values()]
+            self._of.clear()
         for batcher in batchers:
             batcher.close(drain=False)

@@ -74,7 +74,8 @@ class SpeechTranslator:
     ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" has the recogniser
     translate into English straight from the sound, and goes on from there; "text" recognises first and then
     translates; "auto" takes the better way that there is.
-    ``recogniser``, ``translators``, ``synthesisers``: engines of your own in place of the built-in ones. A context
+    ``recogniser``, ``translators``, ``synthesisers``: engines of your own in place of the built-in ones. ``batchers``:
+    those of another pipeline with the same engines, to share its batches; whoever made them closes them. A context
     manager.
 
     >>> with SpeechTranslator(to="pt") as translate:  # doctest: +SKIP
@@ -99,10 +100,12 @@ class SpeechTranslator:
         speed: float = 1.0,
         via: Via = "auto",
         options: RecognitionOptions | None = None,
+        batchers: Batchers | None = None,
     ) -> None:
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
         self.options = replace(options or RecognitionOptions(), language=source, words=True)
-        self._batchers = Batchers()
+        self._owns_batchers = batchers is None
+        self._batchers = batchers or Batchers()
         self.transcriber = Transcriber(recogniser, options=self.options, batchers=self._batchers)
         self.translator = TextTranslator(translators, glossary=glossary, runner=self._batchers)
         self.speaker = Speaker(synthesisers, runner=self._batchers)
@@ -239,7 +242,8 @@ class SpeechTranslator:
         return speech
 
     def close(self) -> None:
-        self._batchers.close()
+        if self._owns_batchers:
+            self._batchers.close()
         self.translator.close()
         self.speaker.close()
 

@@ -39,10 +39,11 @@ class Lazy(Generic[T]):
 
 
 class Helpers:
-    """Ears, a voice, languages and a reader, behind batchers of their own.
+    """Ears, a voice, languages and a reader, behind batchers.
 
     ``recogniser``: an engine or what :func:`~mmpipe.audio.recognition.load_recogniser` takes. ``translators``,
-    ``synthesisers``, ``reader``: None: the built-in ones.
+    ``synthesisers``, ``reader``: None: the built-in ones. ``batchers``: None: of their own; those of another pipeline
+    with the same engines are closed by whoever made them.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Helpers:
         translators: Sequence[Translator] | None = None,
         synthesisers: Sequence[Synthesiser] | None = None,
         reader: TextReader | None = None,
+        batchers: Batchers | None = None,
     ) -> None:
-        self._batchers = Batchers(Priority.INTERACTIVE)
+        self._owns_batchers = batchers is None
+        self._batchers = batchers or Batchers(Priority.INTERACTIVE)
         self.ear = Lazy(lambda: Ear(recogniser, self._batchers))
         self.translator = Lazy(lambda: TextTranslator(translators, runner=self._batchers))
         self.speaker = Lazy(lambda: Speaker(synthesisers, runner=self._batchers))
@@ -69,7 +72,8 @@ class Helpers:
         return self._batchers(self._reader(), pictures)
 
     def close(self) -> None:
-        self._batchers.close()
+        if self._owns_batchers:
+            self._batchers.close()
         for translator in self.translator.made:
             translator.close()
         for speaker in self.speaker.made:

@@ -18,6 +18,7 @@ from mmpipe.fusion.chat import Message, RenderedChat
 from mmpipe.fusion.confidence import confidence as likely_right
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.settings import EngineSettings
+from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.multimodal_qa.answering import Answerer, Confidence, Said
 from mmpipe.pipelines.multimodal_qa.conversation import Conversation
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence
@@ -26,7 +27,6 @@ from mmpipe.pipelines.multimodal_qa.fused import FusedModel
 from mmpipe.pipelines.multimodal_qa.helpers import Helpers
 from mmpipe.pipelines.multimodal_qa.looking import Eyes, ImageSource, load
 from mmpipe.pipelines.multimodal_qa.question import (
-    ENGLISH,
     AskOptions,
     Question,
     QuestionText,
@@ -35,6 +35,7 @@ from mmpipe.pipelines.multimodal_qa.question import (
 )
 from mmpipe.pipelines.multimodal_qa.reading import PictureReader, asks_for_text
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
+from mmpipe.pipelines.multimodal_qa.telling import ENGLISH
 from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
 from mmpipe.translate import detect_language, language_code
 from mmpipe.types import Answer, Audio, Image, TextLine
@@ -63,6 +64,7 @@ class MultimodalQA:
         recogniser, translators, synthesisers, reader: engines of your own for spoken questions, other languages,
             spoken answers and text in pictures; None: the built-in ones, made when they are first needed.
         engine_settings: the bounds of what is answered at once.
+        batchers: those of another pipeline with the same engines, to share its batches; None: its own.
 
     Raises:
         WeightsError, MissingDependencyError: a model cannot be had.
@@ -79,6 +81,7 @@ class MultimodalQA:
         synthesisers: Sequence[Synthesiser] | None = None,
         reader: TextReader | None = None,
         engine_settings: EngineSettings | None = None,
+        batchers: Batchers | None = None,
     ) -> None:
         self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
         device = Device()  # the encoder and the language model take turns
@@ -87,7 +90,7 @@ class MultimodalQA:
             self.model.language_model, engine_settings, attending=self.model.attending, device=device
         )
         self._answerer = Answerer(self.engine, confidence, THRESHOLD if threshold is None else threshold)
-        self._helpers = Helpers(recogniser, translators, synthesisers, reader)
+        self._helpers = Helpers(recogniser, translators, synthesisers, reader, batchers)
         self._reader = PictureReader(self._helpers)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
 

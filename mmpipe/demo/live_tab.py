@@ -1,0 +1,23 @@
+"""The tab for live translation: its markup. What it does is in ``static/live.js``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from mmpipe.demo.models import DemoModels
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build(models: DemoModels) -> None:
+    gr.HTML((STATIC / "live.html").read_text("utf-8"), elem_id="live", js_on_load=mounted("live.js"))
+
+
+def mounted(module: str) -> str:
+    """JavaScript that gives the element of a ``gr.HTML`` to ``module``, a file of ``static/``."""
+    return f"""
+        const root = new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/?$/, "/");
+        import(`${{root}}demo/static/{module}`).then(({{mount}}) => mount(element, new URL(root, location.href)));
+    """

@@ -1,0 +1,34 @@
+"""The page: its head, its tabs. Each tab is a module of its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+import gradio as gr
+
+from mmpipe.demo.live_tab import STATIC, mounted
+from mmpipe.demo.models import DemoModels
+
+#: (title, module of this package), in the order of the page
+TABS = (
+    ("Live translation", "live_tab"),
+    ("Translate a recording", "recording_tab"),
+    ("Ask about pictures", "pictures_tab"),
+    ("Measure", "measure_tab"),
+)
+
+
+def build_page(models: DemoModels) -> gr.Blocks:
+    """All tabs over ``models``."""
+    page: gr.Blocks
+    with gr.Blocks(title="mmpipe", analytics_enabled=False, delete_cache=(3600, 6 * 3600)) as page:
+        gr.HTML((STATIC / "head.html").read_text("utf-8"), elem_id="head", js_on_load=mounted("status.js"))
+        with gr.Tabs():
+            for title, module in TABS:
+                name = f"mmpipe.demo.{module}"
+                if find_spec(name) is None:
+                    continue
+                with gr.Tab(title, id=module.removesuffix("_tab")):
+                    import_module(name).build(models)
+    return page

@@ -1,0 +1,68 @@
+"""The live sessions of the page: the hub of ``mmpipe serve``, which may come later than the page itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from mmpipe.demo.errors import told
+from mmpipe.demo.models import DemoModels
+from mmpipe.serve.connection import Connection
+from mmpipe.serve.hub import Hub
+from mmpipe.serve.options import ServeOptions
+from mmpipe.serve.wire import Close
+
+logger = logging.getLogger(__name__)
+
+#: How soon a page asks again while the models are being loaded.
+RETRY_AFTER_S = 2.0
+
+
+class LiveService:
+    """Sessions over the models of the page. Used on one event loop."""
+
+    def __init__(self, models: DemoModels, max_sessions: int) -> None:
+        self.hub: Hub | None = None
+        self.failure: str | None = None  # why there are no live sessions
+        self._models = models
+        # Who may connect is decided before a connection comes here.
+        self._options = ServeOptions(max_sessions=max_sessions, allowed_origins=("*",))
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Wait for the models, then look after the sessions until cancelled."""
+        try:
+            models = await asyncio.to_thread(lambda: self._models.live)
+        except Exception as error:
+            self.failure = told(error)
+            return
+        hub = Hub(models, self._options)
+        await hub.warm_up()
+        self.hub = hub
+        if self._stopping:
+            return
+        await hub.sweep_for_ever()
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One connection, whose right to be here was looked at."""
+        if self.hub is not None:
+            await Connection(websocket, self.hub).serve()
+            return
+        error: dict[str, Any] = {"type": "error", "code": Close.BUSY.code, "text": self.failure or "Warming up."}
+        if self.failure is None:
+            error["retry_after_s"] = RETRY_AFTER_S
+        try:
+            await websocket.accept()
+            await websocket.send_json(error)
+            await websocket.close(Close.BUSY, Close.BUSY.code)
+        except (WebSocketDisconnect, RuntimeError) as gone:
+            logger.debug("a refusal did not arrive: %r", gone)
+
+    async def stop(self) -> None:
+        """Finish what was said, end every session. May be called twice."""
+        self._stopping = True
+        if self.hub is not None:
+            await self.hub.stop()
