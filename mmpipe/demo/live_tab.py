@@ -16,8 +16,10 @@ def build(models: DemoModels) -> None:
 
 
 def mounted(module: str) -> str:
-    """JavaScript that gives the element of a ``gr.HTML`` to ``module``, a file of ``static/``."""
+    """JavaScript that gives the element of a ``gr.HTML`` to ``module``, a file of ``static/``: its ``mount`` gets the
+    element, where the page lies, and ``props`` and ``watch`` of the component, to see what the server sends."""
     return f"""
         const root = new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/?$/, "/");
-        import(`${{root}}demo/static/{module}`).then(({{mount}}) => mount(element, new URL(root, location.href)));
+        import(`${{root}}demo/static/{module}`)
+            .then(({{mount}}) => mount(element, new URL(root, location.href), {{props, watch}}));
     """

@@ -7,7 +7,7 @@ share the batches of every stage.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -35,6 +35,10 @@ MAX_DUB_SPEED = 1.5
 SPEECH_TIER = Tier.GIST
 
 Via = Literal["auto", "text", "speech"]
+#: What is done with a sentence, in order.
+Step = Literal["recognised", "translated", "spoken"]
+#: Told that what ends so many seconds into the recording has come so far; by several threads, in any order.
+Watch = Callable[[Step, float], object]
 
 
 @dataclass(frozen=True)
@@ -123,12 +127,19 @@ class SpeechTranslator:
         return TranslatedRecording(tuple(self.stream(source, speak=speak, dub=dub)), self.to)
 
     def stream(
-        self, source: media.Source, *, speak: bool = True, dub: bool = False, journal: Journal | None = None
+        self,
+        source: media.Source,
+        *,
+        speak: bool = True,
+        dub: bool = False,
+        journal: Journal | None = None,
+        watch: Watch = lambda step, end_s: None,
     ) -> Iterator[TranslatedSegment]:
         """Sentences as they are ready, in order.
 
         ``speak``: with their speech. ``dub``: speak so fast that it fits the time of the source, within reason.
-        ``journal``: begin with what it holds of an earlier run, and note what is finished.
+        ``journal``: begin with what it holds of an earlier run, and note what is finished. ``watch``: told how far
+        each stage is.
 
         Raises:
             MediaError: ``source`` cannot be read, or has no sound.
@@ -152,9 +163,9 @@ class SpeechTranslator:
 
         with ThreadPoolExecutor(AHEAD, thread_name_prefix="mmpipe-sentence") as pool:
             try:
-                for planned in self._plan(source, options, start_s):
+                for planned in self._plan(source, options, start_s, watch):
                     slot_s = planned.slot_s if dub else None
-                    pending.append((pool.submit(self._finish, planned, speak, slot_s), planned.resume_s))
+                    pending.append((pool.submit(self._finish, planned, speak, slot_s, watch), planned.resume_s))
                     while pending and (len(pending) >= AHEAD or pending[0][0].done()):
                         yield take()
                 while pending:
@@ -163,13 +174,16 @@ class SpeechTranslator:
                 for future, _ in pending:
                     future.cancel()
 
-    def _plan(self, source: media.Source, options: RecognitionOptions, start_s: float) -> Iterator[_Planned]:
+    def _plan(
+        self, source: media.Source, options: RecognitionOptions, start_s: float, watch: Watch
+    ) -> Iterator[_Planned]:
         """The sentences of ``source``, each with what can only be known from the one after it."""
         spoken, options = self._choose_way(source, options)
         assembler = SentenceAssembler()
 
         def found() -> Iterator[tuple[Segment, bool]]:
             for segment in self.transcriber.stream(source, options, start_s=start_s):
+                watch("recognised", segment.end_s)
                 sentences = list(assembler.feed(segment))
                 for n, sentence in enumerate(sentences, 1):
                     yield sentence, n == len(sentences) and assembler.empty
@@ -222,11 +236,14 @@ class SpeechTranslator:
         tier = max(SPEECH_TIER, onward.tier, key=TIERS.index)
         return Translation("", onward.text, planned.spoken, self.to, (step, *onward.route), tier)
 
-    def _finish(self, planned: _Planned, speak: bool, slot_s: float | None) -> TranslatedSegment:
+    def _finish(self, planned: _Planned, speak: bool, slot_s: float | None, watch: Watch) -> TranslatedSegment:
         translation = self._translate(planned)
-        return TranslatedSegment(
-            planned.sentence, translation, self._speak(translation.text, slot_s) if speak else None
-        )
+        watch("translated", planned.sentence.end_s)
+        speech = None
+        if speak:
+            speech = self._speak(translation.text, slot_s)
+            watch("spoken", planned.sentence.end_s)
+        return TranslatedSegment(planned.sentence, translation, speech)
 
     def _speak(self, text: str, slot_s: float | None) -> Audio:
         """Speech of ``text``, faster than usual if it would not fit into ``slot_s``."""

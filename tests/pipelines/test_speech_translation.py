@@ -121,6 +121,18 @@ def test_sentences_come_while_later_ones_are_still_being_worked_on(talk: Path) -
         assert len(found.result().copy()) == 5
 
 
+def test_whoever_watches_sees_how_far_each_stage_is(talk: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    with translator() as translate:
+        sentences = list(translate.stream(talk, watch=lambda step, end_s: seen.append((step, end_s))))
+        ends_s = sorted(sentence.source.end_s for sentence in sentences)
+        for step in ("recognised", "translated", "spoken"):
+            assert sorted(end_s for told, end_s in seen if told == step) == ends_s
+        seen.clear()
+        list(translate.stream(talk, speak=False, watch=lambda step, end_s: seen.append((step, end_s))))
+    assert {step for step, _ in seen} == {"recognised", "translated"}
+
+
 def test_a_failing_engine_fails_its_recording_and_names_the_cause(talk: Path, librivox: list[Clip]) -> None:
     upper = Upper()
     upper.failing_on = "of 7 seconds"
