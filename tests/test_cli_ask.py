@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from mmpipe import Audio, MultimodalQA
 from mmpipe.audio import devices, media
 from mmpipe.cli import app
+from mmpipe.cli.console import set_up_logging
 from mmpipe.evaluate.clips import Clip
 from mmpipe.fusion.checkpoint import SHIPPED
 from mmpipe.types import Image
@@ -265,3 +267,21 @@ def test_wrong_words_are_refused(koala: Path, tmp_path: Path) -> None:
     refused(koala, "What?", "--schema", tmp_path / "none.json", because="none.json")
     refused(koala, "--evidence", tmp_path / "x.png", because="one question")
     refused(koala, "What?", "--to", "qq", because="qq")
+
+
+@pytest.mark.parametrize("missing", ["torch", "transformers"])
+def test_without_the_extra_there_is_one_line_with_the_command_to_install_it(missing: str, koala: Path) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from mmpipe.cli import main; main()"
+    command = [sys.executable, "-c", script, "ask", str(koala), "What is this?"]
+    found = subprocess.run(command, capture_output=True, text=True, env=os.environ | QUIET)
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("pip install 'mmpipe[qa]'")
+    assert repr(missing) in line
+
+
+def test_whoever_waits_for_a_conversion_is_told_and_nothing_else_is_logged() -> None:
+    set_up_logging(0)
+    assert logging.getLogger("mmpipe.fusion.conversion").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("mmpipe.fusion").isEnabledFor(logging.INFO)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmpipe.cli.console import err, fail, guarded, out
+from mmpipe.cli.console import downloading, err, fail, guarded, out
 from mmpipe.errors import InputError, MmpipeError, OutputError
 from mmpipe.files import reason
 from mmpipe.types import Answer
@@ -26,6 +26,8 @@ _PICTURES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".ico", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 )
 _SOUNDS = frozenset({".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"})
+#: What answers: fetched, if need be, before it is loaded.
+_MODELS = ("efficientnet-lite2", "smollm2-135m")
 #: Lines of a batch that are under way at once: enough for full batches, however long the file.
 _AHEAD = 48
 
@@ -79,8 +81,6 @@ def ask(
         raise InputError("--out belongs to --translate. Answers go to standard output.")
     if evidence and (question is None or choices or schema):
         raise InputError("--evidence is for one question that is answered in own words: leave the rest out.")
-    from mmpipe.pipelines.multimodal_qa import MultimodalQA
-
     options: AskOptions = {"max_new_tokens": max_tokens}
     if choices is not None:
         options["choices"] = [choice.strip() for choice in choices.split(",")]
@@ -92,7 +92,7 @@ def ask(
         options["language"] = source
     if speak or voice:
         options["speak"] = True
-    with MultimodalQA(adapter, threshold=threshold) as qa:
+    with _loaded(adapter, threshold) as qa:
         if batch:
             _batch(qa, batch, options)
         elif evidence is not None and question is not None:
@@ -106,6 +106,18 @@ def ask(
             _talk(qa, images, options, as_json)
         else:
             _converse(qa.conversation(), images, options, as_json)
+
+
+def _loaded(adapter: Path | None, threshold: float | None) -> MultimodalQA:
+    """What answers. The first time it takes minutes, and whoever waits sees what for."""
+    from mmpipe.pipelines.multimodal_qa import MultimodalQA
+    from mmpipe.weights import fetch
+
+    with downloading() as report:
+        for model in _MODELS:
+            fetch(model, progress=report)
+    with err.status("Loading the models"):
+        return MultimodalQA(adapter, threshold=threshold)
 
 
 def _parted(what: Sequence[str]) -> tuple[list[Path], str | Path | None]:

@@ -52,6 +52,8 @@ def set_up_logging(verbose: int) -> None:
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "urllib3", "filelock", "faster_whisper", "websockets", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # It takes long, and only once: whoever waits is told why, whatever else is logged.
+    logging.getLogger("mmpipe.fusion.conversion").setLevel(min(level, logging.INFO))
 
 
 @contextmanager

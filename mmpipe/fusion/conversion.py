@@ -53,7 +53,7 @@ def converted(gguf: Path) -> Path:
             if not _whole(folder):  # another process may have made it just before
                 with folder.staging() as staging:
                     disk.require_room(staging, needed_bytes)
-                    log.info("converting %s, once", gguf)
+                    log.info("Converting %s into what loads fast: half a minute, this once", gguf.name)
                     _convert(gguf, staging)
                     _commit(folder, staging, digest)
         return folder.path

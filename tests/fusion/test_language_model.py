@@ -86,10 +86,16 @@ def test_numbers_are_split_into_digits_as_the_model_was_trained(gguf_file: tuple
     assert [step["type"] for step in tokenizer["pre_tokenizer"]["pretokenizers"]] == ["Digits", "ByteLevel"]
 
 
-def test_conversion_is_done_once(gguf_file: tuple[Path, LanguageModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = converted(gguf_file[0])
-    monkeypatch.setattr(conversion, "_convert", None)
-    assert converted(gguf_file[0]) == folder
+def test_conversion_is_told_and_done_once(
+    gguf_file: tuple[Path, LanguageModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="mmpipe"):
+        folder = converted(gguf_file[0])
+        monkeypatch.setattr(conversion, "_convert", None)
+        assert converted(gguf_file[0]) == folder
+    assert [record.getMessage() for record in caplog.records] == [
+        "Converting tiny.gguf into what loads fast: half a minute, this once"
+    ]
 
 
 def test_conversion_wanted_by_many_at_once_is_done_once(

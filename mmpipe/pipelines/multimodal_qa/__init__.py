@@ -1,12 +1,15 @@
 """Questions about pictures: :class:`MultimodalQA` answers them; the other names are what it takes and gives.
 
-They are loaded when they are first used: reading text in pictures needs no language model, and no torch.
+They are loaded when they are first used: reading text in pictures needs no language model, and no torch. Without the
+extra ``qa``, what needs it raises MissingDependencyError.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mmpipe.extras import require
 
 #: public name -> module of this package that defines it
 _PUBLIC = {
@@ -21,12 +24,18 @@ _PUBLIC = {
     "Question": "question",
 }
 
+#: What works without the extra ``qa``.
+_LIGHT = ("evidence", "reading", "stream")
+
 __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PUBLIC[name] not in _LIGHT:
+        for module in ("torch", "transformers"):
+            require(module, "qa", "Answering questions about pictures")
     value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     globals()[name] = value
     return value

@@ -18,6 +18,10 @@ from mmpipe.types import Audio
 
 #: What is asked: a text, or a recording of it.
 QuestionText = str | Path | Audio
+#: More than any language model here has room for; what is longer is not even cut into tokens.
+MAX_CHARACTERS = 100_000
+#: So many are compared within a few seconds.
+MAX_CHOICES = 100
 
 
 class AskOptions(TypedDict, total=False):
@@ -65,6 +69,8 @@ class Question:
             raise InputError("Choices are given as a list of texts, none of them empty.")
         if len(self.choices) == 1 or len(set(self.choices)) < len(self.choices):
             raise InputError("Give at least two choices, and none of them twice.")
+        if len(self.choices) > MAX_CHOICES:
+            raise InputError(f"There are {len(self.choices)} choices; up to {MAX_CHOICES} can be compared.")
 
     @classmethod
     def about(
@@ -129,7 +135,7 @@ def understand(question: Question, ear: Callable[[], Ear], translator: Callable[
         heard = [ear().hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
         texts = [part for part, _ in heard if isinstance(part, str) and part.strip()]
         for text in (*texts, *question.choices):
-            _check_unicode(text)
+            _check_text(text)
         spoken = next((language for _, language in heard if language), None)
         language = spoken or question_language(" ".join(texts), sure=last)
         content = [_english(part, language, translator) if isinstance(part, str) else part for part, _ in heard]
@@ -146,7 +152,11 @@ def _pictures(messages: Sequence[Message]) -> list[ImageSource]:
     return [part for message in messages for part in message.parts if not isinstance(part, str)]
 
 
-def _check_unicode(text: str) -> None:
+def _check_text(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(
+            f"The question has {len(text)} characters; up to {MAX_CHARACTERS} are read. Ask in fewer words."
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -114,8 +114,17 @@ def test_more_pictures_than_there_is_room_for_are_not_even_opened(qa: Multimodal
 
 def test_a_question_of_twenty_thousand_words(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
     with pytest.raises(InputError, match=r"room for 2048.*fewer words"):
+        qa.ask(parts.RED, "a " * 20_000 + "?")
+    with pytest.raises(InputError, match=r"140001 characters.*fewer words"):
         qa.ask(parts.RED, "really " * 20_000 + "?")
     assert encoder.seen == 0
+
+
+def test_more_choices_than_can_be_compared(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
+    with pytest.raises(InputError, match="101 choices; up to 100"):
+        qa.ask(parts.RED, QUESTION, choices=[f"thing number {n}" for n in range(101)])
+    with pytest.raises(InputError, match="room for 2048"):
+        qa.ask(parts.RED, QUESTION, choices=["a dog", "long " * 1000])
 
 
 @pytest.mark.parametrize(
