@@ -1,0 +1,181 @@
+"""The tab that translates recordings: what there is to choose, and what happens when it is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+
+from mmpipe.demo import recording_view as view
+from mmpipe.demo.errors import told
+from mmpipe.demo.live_tab import mounted
+from mmpipe.demo.models import DemoModels
+from mmpipe.demo.pairs import pairs_here
+from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted
+from mmpipe.demo.visitors import Visitors
+from mmpipe.errors import MmpipeError
+
+EXAMPLES = Path(__file__).parent / "examples"
+#: (what the button says, file, language of the recording)
+_EXAMPLES = (
+    ("Audio book, English", "sense_and_sensibility.ogg", "en"),
+    ("Announcement, Spanish", "echo_test_es.ogg", "es"),
+    ("Video, English", "audio_book.mp4", "en"),
+)
+#: Recordings that are worked on at the same time; they share the batches of every stage.
+AT_ONCE = 8
+#: The page is told of news at most so often.
+_NEWS_S = 0.15
+_FIND_OUT = ("Find out", "")
+_START, _TO = _FIND_OUT[1], "pt"
+_LIMITS = f"Sound or video of any kind, up to {MAX_DURATION_S / 60:.0f} minutes. It stays on this machine."
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What a visitor has going on in this tab."""
+
+    folder: Path
+    job: RecordingJob | None = None
+    jobs: int = field(default=0)
+
+    def begin(self, source: Path, wanted: Wanted, news: Any) -> RecordingJob:
+        """A job in place of the one before, whose files go."""
+        if self.job is not None:
+            self.job.cancel()
+            shutil.rmtree(self.job.folder, ignore_errors=True)
+        self.jobs += 1
+        self.job = RecordingJob(source, self.folder / f"translated-{self.jobs}", wanted, news)
+        return self.job
+
+    def close(self) -> None:
+        if self.job is not None:
+            self.job.cancel()
+
+
+def build(models: DemoModels) -> None:
+    """Everything of the tab, with ``models`` behind it."""
+    pairs, visitors = pairs_here(), Visitors(_Desk)
+
+    with gr.Row(elem_classes="rec-inputs"):
+        given = gr.File(label="Recording", height=150, elem_id="rec-file")
+        microphone = gr.Audio(
+            label="Or record one", sources=["microphone"], type="filepath", elem_id="rec-microphone", editable=False
+        )
+    gr.HTML(f'<p class="mm-hint">{_LIMITS}</p>', elem_classes="mm-hint-block")
+    with gr.Row(elem_classes="mm-examples"):
+        gr.HTML('<span class="mm-hint">Try one:</span>', elem_classes="mm-examples-label")
+        examples = [gr.Button(says, size="sm", elem_classes="mm-example") for says, _, _ in _EXAMPLES]
+    with gr.Row(elem_classes="rec-choices"):
+        source = gr.Dropdown([_FIND_OUT, *pairs.sources()], value=_START, label="Spoken language", elem_id="rec-source")
+        target = gr.Dropdown(pairs.targets(), value=_TO, label="Translate into", elem_id="rec-target")
+        with gr.Column(min_width=220, elem_classes="rec-how"):
+            speak = gr.Checkbox(True, label="Speak the translation", elem_id="rec-speak")
+            quality = gr.HTML(_quality(None, _TO), elem_id="rec-quality")
+    with gr.Row(elem_classes="rec-actions"):
+        start = gr.Button("Translate", variant="primary", elem_id="rec-start")
+        stop = gr.Button("Stop, keep what is finished", variant="secondary", visible=False, elem_id="rec-stop")
+    progress = gr.HTML("", elem_id="rec-progress")
+    player = gr.HTML(None, html_template="", js_on_load=mounted("recording.js"), elem_id="rec-player")
+
+    async def translate(
+        upload: str | None, language: str, to: str, speaks: bool, request: gr.Request
+    ) -> AsyncIterator[tuple[Any, Any, Any, Any]]:
+        """Start, and tell the page what comes: progress, player, start, stop."""
+        idle = gr.update(interactive=True), gr.update(visible=False)
+        if not upload:
+            yield (
+                view.problem("Choose a recording first: drop a file above, record one, or try an example."),
+                None,
+                *idle,
+            )
+            return
+        news, loop = asyncio.Event(), asyncio.get_running_loop()
+        try:
+            recording = visitors.claim(request, upload)
+            job = visitors.of(request).begin(
+                recording, Wanted(to, language or None, speaks), lambda: loop.call_soon_threadsafe(news.set)
+            )
+        except (MmpipeError, OSError) as error:
+            yield view.problem(told(error)), None, *idle
+            return
+        yield view.stages(job.snapshot()), None, gr.update(interactive=False), gr.update(visible=True, interactive=True)
+        work, shown = asyncio.ensure_future(asyncio.to_thread(job.run, models)), None
+        try:
+            while not work.done():
+                await _first(work, news)
+                news.clear()
+                now = job.snapshot()
+                key = len(now.segments), len(now.downloads), now.done_s["decoded"] >= now.duration_s > 0
+                changed = view.player(job, now) if key != shown else gr.skip()
+                shown = key
+                yield view.stages(now), changed, gr.skip(), gr.skip()
+                await asyncio.sleep(_NEWS_S)
+        finally:  # the visitor left
+            job.cancel()
+        now = job.snapshot()
+        yield view.stages(now), view.player(job, now), *idle
+
+    def cancel(request: gr.Request) -> Any:
+        job = visitors.of(request).job
+        if job is not None and job.snapshot().state is State.RUNNING:
+            job.cancel()
+        return gr.update(interactive=False)
+
+    def recorded(sound: str | None, request: gr.Request) -> tuple[Any, Any]:
+        """What was recorded becomes the file to translate."""
+        if not sound:
+            return gr.skip(), gr.skip()
+        return str(visitors.claim(request, sound)), None
+
+    def example(file: str, language: str) -> Callable[[gr.Request], tuple[Any, str, Any]]:
+        def load(request: gr.Request) -> tuple[Any, str, Any]:
+            own = visitors.of(request).folder / file
+            shutil.copyfile(EXAMPLES / file, own)
+            return str(own), language, gr.update(choices=pairs.targets(language), value=_TO)
+
+        return load
+
+    def chosen(language: str, to: str) -> tuple[Any, str]:
+        known = pairs.targets(language or None)
+        kept = to if any(code == to for _, code in known) else known[0][1]
+        return gr.update(choices=known, value=kept), _quality(language or None, kept)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    job_of: dict[str, Any] = {
+        "fn": translate,
+        "inputs": [given, source, target, speak],
+        "outputs": [progress, player, start, stop],
+        "concurrency_limit": AT_ONCE,
+        "concurrency_id": "recordings",
+        **quiet,
+    }
+    start.click(**job_of)
+    for button, (_, file, spoken) in zip(examples, _EXAMPLES, strict=True):
+        button.click(example(file, spoken), None, [given, source, target], **quiet).then(**job_of)
+    stop.click(cancel, None, [stop], concurrency_limit=None, queue=False, **quiet)
+    microphone.stop_recording(recorded, [microphone], [given, microphone], **quiet)
+    source.change(chosen, [source, target], [target, quality], **quiet)
+    target.change(lambda language, to: _quality(language or None, to), [source, target], [quality], **quiet)
+    page = Context.root_block
+    assert page is not None
+    page.unload(visitors.left)
+
+
+def _quality(source: str | None, target: str) -> str:
+    return f'<p class="mm-hint" role="status">{pairs_here().quality(source, target)}</p>'
+
+
+async def _first(work: asyncio.Future[None], news: asyncio.Event) -> None:
+    """Wait until the work is done, or there is news of it."""
+    waiting = asyncio.ensure_future(news.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
