@@ -22,7 +22,7 @@ from mmpipe.demo.service import LiveService
 from mmpipe.demo.theme import theme
 from mmpipe.serve.wire import PATH, Close
 
-#: Said by browsers of a page that shows what its visitor does not want shown elsewhere.
+# The style sheet goes along: Gradio would rewrite it, and a link would have to know the path that a proxy adds.
 _HEAD = '<meta name="referrer" content="same-origin"><meta name="color-scheme" content="light dark">'
 
 

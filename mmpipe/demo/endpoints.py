@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException, Response
 
+from mmpipe.demo.downloads import SubtitleRequest
+from mmpipe.demo.errors import told
+from mmpipe.demo.measuring import figures, machine
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.service import LiveService
+from mmpipe.errors import MmpipeError
+from mmpipe.translate import NAMES
+from mmpipe.translate.text import UNSPACED
+from mmpipe.types import Tier
+
+#: What a tier means to somebody who reads the translation.
+TIERS = {
+    Tier.GOOD: "close to what a careful translator writes",
+    Tier.FAIR: "right in the main, clumsy in places",
+    Tier.GIST: "tells what it is about",
+    Tier.EXPERIMENTAL: "may be wrong without showing it",
+}
+_MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 
 def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
@@ -22,6 +38,40 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
             "live": service.hub is not None and service.hub.not_ready is None,
             "failure": service.failure,
             "models": [asdict(part) for part in models.status],
+        }
+
+    @router.get("/languages")
+    def languages() -> dict[str, Any]:
+        """What can be spoken, translated and heard. Waits until the engines are there, on a thread."""
+        try:
+            offer = models.offer()
+        except MmpipeError as error:
+            raise HTTPException(503, told(error)) from error
+        return {
+            "names": NAMES,
+            "spoken": offer.spoken,
+            "routes": [
+                {"source": route.source, "target": route.target, "tier": route.tier, "via": route.steps}
+                for route in offer.routes
+            ],
+            "voices": offer.voices,
+            "unspaced": sorted(UNSPACED),
+            "tiers": TIERS,
+        }
+
+    @router.post("/subtitles")
+    def subtitles(request: SubtitleRequest) -> Response:
+        """A file of what the live tab showed."""
+        return Response(request.render(), media_type=_MEDIA_TYPES[request.kind])
+
+    @router.get("/figures")
+    def measured() -> dict[str, Any]:
+        """What the engines do, what is loaded, on what machine."""
+        return {
+            **figures(service.meter, models.stats()),
+            "machine": machine(),
+            "models": [asdict(part) for part in models.status],
+            "sessions": service.hub.live_sessions if service.hub else 0,
         }
 
     return router

@@ -1,11 +1,15 @@
-"""The tab that measures: where the time of the last session went, what the engines do, what is loaded."""
+"""The tab that measures: where the time of the last session went, what the engines do, what is loaded.
+
+Its markup; what fills it is in ``static/measure.js``, from the session in this browser and from ``/demo/figures``.
+"""
 
 from __future__ import annotations
 
 import gradio as gr
 
+from mmpipe.demo.live_tab import STATIC, mounted
 from mmpipe.demo.models import DemoModels
 
 
 def build(models: DemoModels) -> None:
-    gr.Markdown("### What is loaded")
+    gr.HTML((STATIC / "measure.html").read_text("utf-8"), elem_id="measure", js_on_load=mounted("measure.js"))

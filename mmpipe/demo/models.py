@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmpipe.pipelines.multimodal_qa import MultimodalQA, PictureReader
     from mmpipe.pipelines.speech_translation import SpeechTranslator
     from mmpipe.stage import Recogniser, Synthesiser, Translator
+    from mmpipe.translate import Route
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,15 @@ class ModelStatus:
     why: str = ""  # it failed
     seconds: float = 0.0  # that loading took
     memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What visitors can choose from. Languages in ISO 639-1."""
+
+    spoken: tuple[str, ...]  # that are recognised
+    routes: tuple[Route, ...]  # the best one of every pair that is translated
+    voices: tuple[str, ...]  # languages that can be spoken
 
 
 class Part(Generic[T]):
@@ -160,6 +170,21 @@ class DemoModels:
             WeightsError, MissingDependencyError: a model cannot be had.
         """
         return self._reader.get()
+
+    def offer(self) -> Offer:
+        """What can be spoken, translated and heard. Does not wait for the warm-up.
+
+        Raises:
+            WeightsError, MissingDependencyError: a model cannot be had.
+        """
+        from mmpipe.audio.synthesis import Speaker
+        from mmpipe.translate import TextTranslator
+
+        return Offer(
+            spoken=tuple(sorted(self._recogniser.get().languages)),
+            routes=tuple(TextTranslator(self._translators.get()).languages()),
+            voices=tuple(Speaker(self._synthesisers.get()).languages()),
+        )
 
     # --- how they are ---
 

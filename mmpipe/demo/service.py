@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mmpipe.demo.errors import told
+from mmpipe.demo.measuring import SAMPLE_EVERY_S, Meter
 from mmpipe.demo.models import DemoModels
 from mmpipe.serve.connection import Connection
 from mmpipe.serve.hub import Hub
@@ -27,6 +29,7 @@ class LiveService:
     def __init__(self, models: DemoModels, max_sessions: int) -> None:
         self.hub: Hub | None = None
         self.failure: str | None = None  # why there are no live sessions
+        self.meter = Meter()
         self._models = models
         # Who may connect is decided before a connection comes here.
         self._options = ServeOptions(max_sessions=max_sessions, allowed_origins=("*",))
@@ -42,9 +45,13 @@ class LiveService:
         hub = Hub(models, self._options)
         await hub.warm_up()
         self.hub = hub
-        if self._stopping:
-            return
-        await hub.sweep_for_ever()
+        if not self._stopping:
+            await asyncio.gather(hub.sweep_for_ever(), self._measure())
+
+    async def _measure(self) -> None:
+        while True:
+            self.meter.sample(time.monotonic(), self._models.stats())
+            await asyncio.sleep(SAMPLE_EVERY_S)
 
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, whose right to be here was looked at."""
