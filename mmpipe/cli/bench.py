@@ -21,6 +21,7 @@ Data = Annotated[Path, typer.Option(help="Folder with clips.tsv (file, language,
 Runs = Annotated[int, typer.Option(help="Times each system runs; medians are reported.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
 DATA = Path("tests/data")
+PICTURES = Path.home() / ".cache/mmpipe/evaluation"
 Keep = Annotated[Path | None, typer.Option(help="Folder that keeps the recordings, logs and memory over time.")]
 PACES = "real; busy: without the time that is only waited; virtual: as if computing took no time."
 To = Annotated[str, typer.Option(help="Language to translate into; same as the speech: captions only.")]
@@ -200,3 +201,24 @@ def generation(
     from mmpipe.evaluate import generation_bench
 
     _show(generation_bench.generation(weights, dtype, runs, max_new_tokens, device), as_json)
+
+
+@app.command()
+@guarded
+def evidence(
+    count: Annotated[int, typer.Option(help="Pictures in which something is deleted.", min=1)] = 80,
+    pictures: Annotated[Path, typer.Option(help="Folder that keeps the pictures.")] = PICTURES,
+    as_json: AsJson = False,
+) -> None:
+    """Does the evidence for an answer show what it rests on? Deletion, and pointing at what is shown."""
+    from mmpipe.extras import require
+
+    require("torch", "qa", "Answering questions")
+    from mmpipe.evaluate import evidence_bench
+
+    deletion: list[dict[str, Any]] = []
+    pointing: list[dict[str, Any]] = []
+    for row in evidence_bench.evidence(pictures, count):
+        (pointing if "pointing" in row else deletion).append(row)
+    _show(deletion, as_json)
+    _show(pointing, as_json)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,8 +50,8 @@ def explain(model: FusedModel, eyes: Eyes, engine: GenerationEngine, answer: Ans
                 label=label,
                 label_probability=probability,
                 activation=activation,
-                occlusion=_occlusion(model, eyes, engine, scene, at),
-                attention=_attention(scene, at)[: len(ids)],
+                occlusion=occlusion(model, eyes, engine, scene, at),
+                attention=attention(scene, at)[: len(ids)],
             )
         )
     tokens = tuple(tokenizer.decode([token]) for token in ids)
@@ -78,32 +77,38 @@ def class_activation(
     return label, probability, np.einsum("c,chw->hw", weight[index], deepest)
 
 
-def covered(picture: Image, grid: int = GRID) -> Iterator[Image]:
-    """``picture`` with one of ``grid`` by ``grid`` parts covered in grey, row by row."""
-    rows = np.linspace(0, picture.height_px, grid + 1).round().astype(int)
-    columns = np.linspace(0, picture.width_px, grid + 1).round().astype(int)
-    for top, bottom in pairwise(rows):
-        for left, right in pairwise(columns):
-            pixels = picture.pixels.copy()
-            pixels[top:bottom, left:right] = _GREY
-            yield Image(pixels)
-
-
-def _occlusion(model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int) -> NDArray[np.float32]:
+def occlusion(model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int) -> NDArray[np.float32]:
     """How much less likely the same answer is with parts of picture ``at`` covered, nats, (GRID, GRID)."""
-    scores = []
-    for features in eyes.look(covered(scene.pictures[at])):
-        instead = [*scene.features[:at], features, *scene.features[at + 1 :]]
-        request = ScoreRequest(model.prompt(scene.chat, instead), [scene.generation.token_ids])
-        scores.append(engine.score(request, block=True))
-    logprobs = [score.result()[0].logprob for score in scores]
+    each = np.eye(GRID * GRID, dtype=bool).reshape(-1, GRID, GRID)
+    logprobs = likelihoods(model, eyes, engine, scene, at, (cover(scene.pictures[at], cells) for cells in each))
     return (sum(scene.generation.logprobs) - np.array(logprobs, np.float32)).reshape(GRID, GRID)
 
 
-def _attention(scene: Scene, at: int) -> NDArray[np.float32]:
-    attention, medium = scene.generation.attention, scene.chat.media[at]
-    assert attention is not None
-    mean: NDArray[np.float32] = attention.mean(dim=1)[:, medium.start : medium.stop].numpy()
+def likelihoods(
+    model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int, pictures: Iterable[Image]
+) -> list[float]:
+    """The logarithm of the probability of the same answer with each of ``pictures`` in place of picture ``at``."""
+    scores = []
+    for features in eyes.look(pictures):
+        instead = [*scene.features[:at], features, *scene.features[at + 1 :]]
+        request = ScoreRequest(model.prompt(scene.chat, instead), [scene.generation.token_ids])
+        scores.append(engine.score(request, block=True))
+    return [score.result()[0].logprob for score in scores]
+
+
+def cover(picture: Image, cells: NDArray[np.bool_]) -> Image:
+    """``picture`` with those of ``cells`` (rows, columns), which part it evenly, in grey."""
+    rows = np.linspace(0, picture.height_px, cells.shape[0] + 1).round().astype(int)
+    columns = np.linspace(0, picture.width_px, cells.shape[1] + 1).round().astype(int)
+    hidden = np.repeat(np.repeat(cells, np.diff(rows), axis=0), np.diff(columns), axis=1)
+    return Image(np.where(hidden[..., None], np.uint8(_GREY), picture.pixels))
+
+
+def attention(scene: Scene, at: int) -> NDArray[np.float32]:
+    """The share of its attention that each token of the answer gave to each placeholder of picture ``at``."""
+    traced, medium = scene.generation.attention, scene.chat.media[at]
+    assert traced is not None
+    mean: NDArray[np.float32] = traced.mean(dim=1)[:, medium.start : medium.stop].numpy()
     return mean
 
 

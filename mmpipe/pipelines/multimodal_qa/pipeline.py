@@ -85,7 +85,7 @@ class MultimodalQA:
     ) -> None:
         self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
         device = Device()  # the encoder and the language model take turns
-        self._eyes = Eyes(self.model.encoder, device)
+        self.eyes = Eyes(self.model.encoder, device)
         self.engine = GenerationEngine(
             self.model.language_model, engine_settings, attending=self.model.attending, device=device
         )
@@ -178,10 +178,10 @@ class MultimodalQA:
         asked, to, out = *self._understand(asking), AnswerStream()
         chat = self._rendered(asked, asking.max_new_tokens)
         pictures = [load(medium.item) for medium in chat.media]
-        features = self._eyes.look(pictures)
+        features = self.eyes.look(pictures)
         said, generation = self._answerer.trace(self.model.prompt(chat, features), features, asking, out)
         scene = Scene(asked.english, chat, pictures, features, generation)
-        return explain(self.model, self._eyes, self.engine, self._told(asking, asked, said, to, out), scene)
+        return explain(self.model, self.eyes, self.engine, self._told(asking, asked, said, to, out), scene)
 
     def read(self, image: ImageSource) -> tuple[TextLine, ...]:
         """The text in a picture. See :meth:`PictureReader.read`, which needs no language model."""
@@ -203,7 +203,7 @@ class MultimodalQA:
         """Free the models. What is being answered fails. May be called twice."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.engine.close(drain=False)
-        self._eyes.close()
+        self.eyes.close()
         self._pool.shutdown()
         self._helpers.close()
 
@@ -263,7 +263,7 @@ class MultimodalQA:
     def _say(self, question: Question, asked: Understood, out: AnswerStream, *, live: bool) -> Said:
         """What the language model answers, looking at the pictures."""
         chat = self._rendered(asked, question.max_new_tokens)
-        features = self._eyes.look(medium.item for medium in chat.media)
+        features = self.eyes.look(medium.item for medium in chat.media)
         prompt = self.model.prompt(chat, features)
         if question.choices:
             english = question.choices

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from mmpipe import Image, MultimodalQA
 from mmpipe.errors import InputError, OutputError
-from mmpipe.pipelines.multimodal_qa.explaining import GRID, class_activation, covered
+from mmpipe.evaluate import evidence_bench
+from mmpipe.evaluate.fusion import Shown
+from mmpipe.pipelines.multimodal_qa.explaining import GRID, class_activation, cover
 from mmpipe.vision import images
 
 Make = Callable[..., MultimodalQA]
@@ -73,13 +76,14 @@ def test_the_class_that_is_spoken_of_is_looked_for(parts: Any) -> None:
     assert class_activation(encoder, features, "Blue things.\nIs there a green thing?")[0] == "blue thing"
 
 
-def test_every_part_of_a_picture_is_covered_once() -> None:
-    picture = Image(np.full((33, 47, 3), 250, np.uint8))
-    hidden = [(one.pixels[..., 0] == 127).astype(int) for one in covered(picture)]
-    assert len(hidden) == GRID * GRID
+@pytest.mark.parametrize(("width_px", "height_px"), [(47, 33), (1, 1), (3, 700)])
+def test_every_part_of_a_picture_is_covered_by_the_cell_it_lies_in(width_px: int, height_px: int) -> None:
+    picture = Image(np.full((height_px, width_px, 3), 250, np.uint8))
+    each = np.eye(GRID * GRID, dtype=bool).reshape(-1, GRID, GRID)
+    hidden = [(cover(picture, cells).pixels == 127).all(axis=2).astype(int) for cells in each]
     assert (sum(hidden) == 1).all()
-    tiny = list(covered(Image(np.zeros((1, 1, 3), np.uint8))))
-    assert len(tiny) == GRID * GRID
+    assert np.array_equal(sum(hidden[:GRID]), (cover(picture, each[:GRID].any(axis=0)).pixels == 127).all(axis=2))
+    assert (picture.pixels == 250).all()
 
 
 def test_evidence_is_kept_as_a_picture_and_as_numbers(qa: MultimodalQA, parts: Any, tmp_path: Path) -> None:
@@ -101,3 +105,28 @@ def test_evidence_is_kept_as_a_picture_and_as_numbers(qa: MultimodalQA, parts: A
 def test_there_is_evidence_for_answers_in_own_words_only(qa: MultimodalQA, parts: Any) -> None:
     with pytest.raises(InputError, match="own words"):
         qa.explain(parts.RED, "Is it?", choices=["yes", "no"])
+
+
+def test_the_bench_finds_that_deleting_what_is_seen_hurts_more(peephole: MultimodalQA, parts: Any) -> None:
+    pictures = [parts.plain(red, 5, 250 - red) for red in range(0, 250, 40)]
+    rows = {row["evidence"]: row for row in evidence_bench._deletion(peephole, pictures)}
+    assert set(rows) == {"class activation", "occlusion", "attention on placeholders"}
+    assert {row["answers"] for row in rows.values()} == {len(pictures)}
+    assert rows["occlusion"]["important hurts more"].startswith("1.000")  # at random the peephole is seldom covered
+
+
+def test_the_bench_knows_where_a_stamp_is_and_in_which_quarter(parts: Any, tmp_path: Path) -> None:
+    class Against(parts.Colours):  # type: ignore[misc, name-defined]
+        classifier_weight = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)  # white is nothing
+
+    stamps = []
+    for at, colour in enumerate([(250, 5, 5), (5, 250, 5), (5, 5, 250), (250, 5, 5), (5, 250, 5), (5, 5, 250)]):
+        pixels = np.zeros((40, 40, 4), np.uint8)
+        pixels[:10, 10 * (at % 4) : 10 * (at % 4) + 10] = (*colour, 255)  # the rest is transparent
+        Pillow.fromarray(pixels).save(tmp_path / f"{at}.png")
+        stamps.append((tmp_path, Shown(f"{at}.png", (), (f"kind {colour}",), ())))
+    alone, among = evidence_bench._pointing(Against(), stamps)
+    assert alone["class activation"].startswith("1.000")
+    assert alone["centre of the picture"].startswith("0.000")
+    assert alone["anywhere"].startswith("0.062")
+    assert among["class activation"].startswith("1.000")
