@@ -175,7 +175,8 @@ def _quality(source: str | None, target: str) -> str:
 async def _first(work: asyncio.Future[None], news: asyncio.Event) -> None:
     """Wait until the work is done, or there is news of it."""
     waiting = asyncio.ensure_future(news.wait())
+    either: set[asyncio.Future[Any]] = {work, waiting}
     try:
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()

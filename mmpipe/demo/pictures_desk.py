@@ -1,0 +1,186 @@
+"""What one visitor does with pictures: a conversation about them, text that is read in them, what answers rest on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmpipe.audio import media
+from mmpipe.demo.errors import told
+from mmpipe.demo.models import DemoModels
+from mmpipe.demo.pairs import name
+from mmpipe.errors import ImageError, InputError
+from mmpipe.types import TextLine
+from mmpipe.vision import images
+
+if TYPE_CHECKING:
+    from mmpipe.pipelines.multimodal_qa import AskOptions, Conversation, Evidence
+    from mmpipe.types import Answer
+
+MAX_PICTURES = 6
+MAX_PICTURE_BYTES = 20 * 2**20
+#: What browsers show as it is.
+_SHOWN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"})
+_BUSY = "One thing after the other: the answer before is still on its way."
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a visitor asked for, and what came of it so far. ``pictures``: those it brought into the conversation."""
+
+    asked: str
+    pictures: tuple[Path, ...] = ()
+    heard: bool = False  # ``asked`` was spoken
+    text: str = ""  # of the answer
+    answer: Answer | None = None
+    speech: Path | None = None
+    lines: tuple[TextLine, ...] | None = None  # read in the pictures
+    drawn: tuple[Path, ...] = ()  # pictures that were made
+    evidence: Evidence | None = None
+    problem: str = ""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Desk:
+    """Used on the event loop. Each of its ways yields whenever there is more to see in :attr:`turns`."""
+
+    folder: Path
+    turns: list[Turn] = field(default_factory=list)
+    busy: bool = False
+    _conversation: Conversation | None = None
+    _shown: tuple[Path, ...] = ()  # in the conversation so far
+    _made: int = 0
+
+    async def ask(
+        self, models: DemoModels, question: str | Path, pictures: Sequence[Path], options: AskOptions
+    ) -> AsyncIterator[None]:
+        """``question``, typed or a recording, about ``pictures`` and what was said before."""
+        if self._conversation is None or not set(self._shown) <= set(pictures):
+            self._conversation, self._shown = None, ()  # a picture was taken away: what was said of it would confuse
+        new = tuple(picture for picture in pictures if picture not in self._shown)
+        heard = isinstance(question, Path)
+        with self._turn(Turn("" if heard else str(question), new, heard=heard)):
+            yield
+            qa = await asyncio.to_thread(lambda: models.qa)
+            conversation = self._conversation = self._conversation or qa.conversation()
+            stream = await asyncio.to_thread(conversation.stream, question, list(new), **options)
+            async for piece in stream:
+                self._update(text=self.turns[-1].text + piece)
+                yield
+            answer = await stream
+            self._shown = tuple(pictures)
+            speech = None
+            if answer.speech is not None:
+                speech = self._path("answer.mp3")
+                await asyncio.to_thread(media.save, answer.speech, speech)
+            self._update(asked=answer.question, text=answer.text, answer=answer, speech=speech)
+        yield
+
+    async def read(self, models: DemoModels, pictures: Sequence[Path]) -> AsyncIterator[None]:
+        """The text in ``pictures``."""
+        with self._turn(Turn("Read the text.", tuple(pictures))):
+            yield
+            reader = await asyncio.to_thread(lambda: models.reader)
+            found: tuple[TextLine, ...] = ()
+            for picture in pictures:
+                found += await asyncio.to_thread(reader.read, picture)
+                self._update(lines=found)
+                yield
+        yield
+
+    async def translate(self, models: DemoModels, pictures: Sequence[Path], to: str) -> AsyncIterator[None]:
+        """``pictures`` with the text in them in another language."""
+        with self._turn(Turn(f"Translate the text into {name(to)}.", tuple(pictures))):
+            yield
+            reader = await asyncio.to_thread(lambda: models.reader)
+            for picture in pictures:
+                if not await asyncio.to_thread(reader.read, picture):
+                    raise InputError("There is no text in the picture that can be read. Try a sharper or larger one.")
+                translated = await asyncio.to_thread(reader.translate, picture, to)
+                path = self._path(f"{picture.stem}.{to}.png")
+                await asyncio.to_thread(images.save, translated, path)
+                self._update(drawn=(*self.turns[-1].drawn, path))
+                yield
+        yield
+
+    async def explain(self, models: DemoModels) -> AsyncIterator[None]:
+        """What the last answer rests on. The question counts by itself, without what was said before it."""
+        with self._turn(Turn("What does that answer rest on?")):
+            yield
+            answer = next((turn.answer for turn in reversed(self.turns) if turn.answer), None)
+            if answer is None or not self._shown:
+                raise InputError("There is no answer yet. Ask something about a picture first.")
+            if answer.read:
+                raise InputError("That answer is text that stands in the picture: it rests on the text itself.")
+            qa = await asyncio.to_thread(lambda: models.qa)
+            evidence = await asyncio.to_thread(qa.explain, list(self._shown), answer.question)
+            path = self._path("evidence.png")
+            await asyncio.to_thread(lambda: images.save(evidence.draw(), path))
+            self._update(evidence=evidence, drawn=(path,))
+        yield
+
+    def forget(self) -> None:
+        """Begin a new conversation."""
+        self.turns, self._conversation, self._shown = [], None, ()
+
+    def close(self) -> None:
+        """Nothing goes on without the page that asks for it."""
+
+    @property
+    def can_explain(self) -> bool:
+        return any(turn.answer is not None for turn in self.turns)
+
+    @contextmanager
+    def _turn(self, turn: Turn) -> Iterator[None]:
+        """Add ``turn``; what goes wrong with it is told in its place."""
+        if self.busy:
+            raise InputError(_BUSY)
+        self.busy = True
+        self.turns.append(turn)
+        turns = self.turns
+        try:
+            yield
+        except Exception as error:
+            self._update(problem=self._named(told(error)))
+        finally:
+            self.busy = False
+            if turns is self.turns:
+                self._update(done=True)
+
+    def _update(self, **changes: object) -> None:
+        if self.turns:  # not forgotten in the meantime
+            self.turns[-1] = replace(self.turns[-1], **changes)  # type: ignore[arg-type]
+
+    def _named(self, text: str) -> str:
+        """``text`` with pictures called by their names, not by where they lie on this machine."""
+        for picture in {picture for turn in self.turns for picture in turn.pictures}:
+            text = text.replace(str(picture), picture.name)
+        return text
+
+    def _path(self, file: str) -> Path:
+        self._made += 1
+        path = self.folder / f"made-{self._made}" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def checked(picture: Path) -> Path:
+    """``picture``, or a copy of it that browsers show.
+
+    Raises:
+        ImageError: it cannot be read. The message calls it by its name.
+    """
+    try:
+        loaded = images.load(picture, max_file_bytes=MAX_PICTURE_BYTES)
+    except ImageError as error:
+        raise ImageError(str(error).replace(str(picture), picture.name)) from error
+    if picture.suffix.lower() in _SHOWN:
+        return picture
+    copy = picture.with_suffix(".png")
+    images.save(loaded, copy)
+    return copy
