@@ -22,10 +22,6 @@ from mmpipe.demo.service import LiveService
 from mmpipe.demo.theme import theme
 from mmpipe.serve.wire import PATH, Close
 
-# The style sheet goes along: Gradio would rewrite it, and a link would have to know the path that a proxy adds.
-_HEAD = '<meta name="referrer" content="same-origin"><meta name="color-scheme" content="light dark">'
-
-
 def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAPI:
     """The application over ``models``, which are warmed up when it starts."""
     options = options or DemoOptions()
@@ -70,8 +66,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAP
         root_path=options.root_path or None,
         max_file_size=f"{options.max_upload_mb}mb",
         theme=theme(),
-        css_paths=sorted(STATIC.glob("*.css")),
-        head=_HEAD,
+        head=head(options.root_path),
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -80,3 +75,15 @@ def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAP
     )
     access.gradio_app = next(route.app for route in app.routes if getattr(route, "path", None) == "")  # type: ignore[attr-defined]
     return app
+
+
+def head(root_path: str) -> str:
+    """What the page has in its head besides what Gradio puts there.
+
+    Style sheets are linked: those given to Gradio get their selectors rewritten, and no longer find the dark mode.
+    """
+    root = root_path.rstrip("/")
+    sheets = [f'<link rel="stylesheet" href="{root}/demo/static/{path.name}">' for path in sorted(STATIC.glob("*.css"))]
+    return "\n".join(
+        ['<meta name="referrer" content="same-origin">', '<meta name="color-scheme" content="light dark">', *sheets]
+    )

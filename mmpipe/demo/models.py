@@ -114,7 +114,7 @@ class DemoModels:
         self._recogniser: Part[Recogniser] = Part("Speech recognition", lambda: _load_recogniser(recogniser))
         self._translators: Part[list[Translator]] = Part("Translation", _load_translators)
         self._synthesisers: Part[list[Synthesiser]] = Part("Voice", _load_synthesisers)
-        self._live: Part[LiveModels] = Part("Live sessions", self._load_live)
+        self._live: Part[LiveModels] = Part("Live sessions, first run", self._load_live)
         self._reader: Part[PictureReader] = Part("Text in pictures", self._load_reader)
         self._qa: Part[MultimodalQA] = Part("Questions about pictures", self._load_qa)
         self._parts: tuple[Part[object], ...] = tuple(

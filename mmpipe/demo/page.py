@@ -12,9 +12,9 @@ from mmpipe.demo.models import DemoModels
 
 #: (title, module of this package), in the order of the page
 TABS = (
-    ("Live translation", "live_tab"),
-    ("Translate a recording", "recording_tab"),
-    ("Ask about pictures", "pictures_tab"),
+    ("Live", "live_tab"),
+    ("Recordings", "recording_tab"),
+    ("Pictures", "pictures_tab"),
     ("Measure", "measure_tab"),
 )
 
@@ -23,8 +23,9 @@ def build_page(models: DemoModels) -> gr.Blocks:
     """All tabs over ``models``."""
     page: gr.Blocks
     with gr.Blocks(title="mmpipe", analytics_enabled=False, delete_cache=(3600, 6 * 3600)) as page:
-        gr.HTML((STATIC / "head.html").read_text("utf-8"), elem_id="head", js_on_load=mounted("status.js"))
-        with gr.Tabs():
+        head = (STATIC / "head.html").read_text("utf-8")
+        gr.HTML(head, elem_id="head", apply_default_css=False, js_on_load=mounted("status.js"))
+        with gr.Tabs(overflow_behavior="wrap"):
             for title, module in TABS:
                 name = f"mmpipe.demo.{module}"
                 if find_spec(name) is None:

@@ -1,7 +1,7 @@
 // What was said and how it is translated, as rows: a sentence each. No DOM here.
 
 const SENTENCE_END = /[.!?…。！？]["'”’»)]*$/u;
-const NEW_TURN_S = 1.2;  // a pause after which a new turn begins
+const NEW_TURN_S = 0.8;  // a pause after which a new turn begins
 const EPSILON_S = 0.02;
 
 /**

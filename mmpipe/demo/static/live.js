@@ -74,9 +74,9 @@ class LiveTab {
     part("arrow").textContent = twoWay ? "⇄" : "→";
     part("head-source").textContent = !twoWay && part("from").value ? languages.name(part("from").value) : "Said";
     part("head-target").textContent = !twoWay && part("to").value ? languages.name(part("to").value) : "Translated";
-    const speaks = twoWay ? [part("from").value, part("to").value] : [part("to").value];
-    part("voice").disabled = !speaks.every((code) => languages.voices.includes(code));
+    part("voice").disabled = !this.speakable;
     if (part("voice").disabled) part("voice").checked = false;
+    part("voice-note").textContent = this.voiceNote(false);
     this.voiceSwitched();
     this.showTier();
   }
@@ -317,8 +317,8 @@ class LiveTab {
     part("pause").textContent = state === "paused" ? "Go on" : "Pause";
     part("meters").hidden = !live;
     for (const name of ["from", "to", "two-way", "headphones"]) part(name).disabled = live || state === "finishing";
-    if (live && !this.chosen.speak) part("voice").disabled = true;
-    if (!live) part("voice").disabled = !this.speakable;
+    part("voice").disabled = live ? !this.chosen.speak : !this.speakable;
+    part("voice-note").textContent = this.voiceNote(live);
     const something = this.captions.rows.length > 0 || this.kept.length > 0;
     part("downloads").hidden = !(state === "ended" && something);
     part("start").textContent = state === "ended" && something ? "Start anew" : "Start";
@@ -327,6 +327,12 @@ class LiveTab {
     this.say(text, alarming);
   }
 
+  voiceNote(live) {
+    if (live && !this.chosen.speak) return "Can be switched on at the next start";
+    return this.speakable ? "Hear it, sentence by sentence" : "There is no voice for this language";
+  }
+
+  /** Whether there is a voice for what is chosen. */
   get speakable() {
     const two = this.part("two-way").checked ? [this.part("from").value] : [];
     return [...two, this.part("to").value].every((code) => this.languages.voices.includes(code));

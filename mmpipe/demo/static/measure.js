@@ -39,7 +39,7 @@ export function mount(element, root) {
 function waterfall(timeline) {
   const sentences = timeline?.sentences.slice(-SENTENCES) ?? [];
   if (!sentences.length) {
-    return [element("p", { className: "mm-hint", textContent: "Nothing yet. Speak a few sentences in the tab Live translation, then come back." })];
+    return [element("p", { className: "mm-hint", textContent: "Nothing yet. Speak a few sentences in the tab Live, then come back." })];
   }
   const tiles = element("div", { className: "mm-tiles" });
   const first = median(timeline.firstCaptions);
