@@ -107,13 +107,20 @@ def test_cross_attention_for_another_model_is_refused() -> None:
 def test_soft_words_of_a_sure_picture_are_the_words_of_its_class() -> None:
     lm = LanguageModel.tiny()
     subjects = [Label("", name, (), (kind,)) for name, kind in zip("abcde", "vwxyz", strict=True)]
-    strategy = build("soft_words", SHAPES, {"slots": 2, "temperatures": [5.0], "learned": 1})
+    strategy = build("soft_words", SHAPES, {"slots": 2, "ranks": 2, "temperatures": [5.0], "learned": 1})
     strategy.start_from(lm, subjects)
     logits = torch.full((1, 5), -20.0)
-    logits[0, 3] = 20.0
+    logits[0, 3], logits[0, 1] = 20.0, 0.0
     batch = features(1)
-    kind, name, _ = strategy(FeatureBatch(batch.pooled, batch.spatial, logits))[0]
-    for said, word in ((kind, " y"), (name, " d")):
+    kind, name, kind2, name2, mixed_kind, mixed_name, _ = strategy(FeatureBatch(batch.pooled, batch.spatial, logits))[0]
+    for said, word in (
+        (kind, " y"),
+        (name, " d"),
+        (kind2, " w"),
+        (name2, " b"),
+        (mixed_kind, " y"),
+        (mixed_name, " d"),
+    ):
         assert torch.cosine_similarity(said, lm.embed(lm.encode(word)).mean(0), dim=0) > 0.9
     assert torch.allclose(name.norm(), lm.model.get_input_embeddings().weight.norm(dim=1).mean(), rtol=1e-3)
 

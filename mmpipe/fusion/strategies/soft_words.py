@@ -1,8 +1,8 @@
 """Soft words: a classifier's probabilities, as words of the language model.
 
 Each class has ``slots`` embeddings, at the start those of the words of its kind and name ("dog", "bea", "gle"). A
-picture becomes their mean weighted by the class probabilities: twice, once sharp (what it is, in all likelihood) and
-once soft (what else it may be); with them go learned tokens that carry how sure the classifier is. A language model of
+picture becomes those of its likeliest classes, one after the other, and their mean weighted by the class probabilities
+(what else it may be); with them go learned tokens that carry how sure the classifier is of each. A language model of
 135 million parameters reads this at once, where it needs millions of pictures to learn to read pooled features.
 """
 
@@ -21,34 +21,44 @@ from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy
 if TYPE_CHECKING:
     from mmpipe.fusion.language_model import LanguageModel
 
-#: How sure the classifier is, in numbers: the first and second probability, their gap in log, the entropy.
-_SURENESS = 4
-
 
 class SoftWords(Strategy):
-    """``temperatures``: inverse; each gives one row of ``slots`` words. ``learned``: tokens besides."""
+    """``ranks``: of so many of the likeliest classes the words are given. ``temperatures``: inverse; each gives the
+    mean of the words of all classes by their probabilities. ``learned``: tokens besides."""
 
     name = "soft_words"
     norm: Tensor  # of the language model's embeddings, their mean
 
     def __init__(
-        self, shapes: Shapes, *, slots: int = 5, temperatures: Sequence[float] = (5.0, 1.3), learned: int = 2
+        self,
+        shapes: Shapes,
+        *,
+        slots: int = 5,
+        ranks: int = 3,
+        temperatures: Sequence[float] = (1.3,),
+        learned: int = 2,
     ) -> None:
         super().__init__(shapes)
         if not shapes.labels:
             raise InputError("soft_words wants an encoder that classifies; this one has no labels. Use prefix.")
-        self.slots, self.temperatures, self.learned = slots, tuple(temperatures), learned
-        self.n_tokens = slots * len(self.temperatures) + learned
+        self.slots, self.ranks, self.temperatures, self.learned = slots, ranks, tuple(temperatures), learned
+        self.n_tokens = slots * (ranks + len(self.temperatures)) + learned
         self.table = nn.Parameter(torch.randn(shapes.labels, slots, shapes.width))
         self.tokens = nn.Parameter(0.1 * torch.randn(learned, shapes.width))
-        self.sureness = nn.Linear(_SURENESS, learned * shapes.width)
+        self.told = max(2, ranks)  # classes of which it is told how sure they are
+        self.sureness = nn.Linear(2 * self.told, learned * shapes.width)
         nn.init.zeros_(self.sureness.bias)
         nn.init.normal_(self.sureness.weight, std=0.02)
         self.register_buffer("norm", torch.tensor(1.0))
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"slots": self.slots, "temperatures": list(self.temperatures), "learned": self.learned}
+        return {
+            "slots": self.slots,
+            "ranks": self.ranks,
+            "temperatures": list(self.temperatures),
+            "learned": self.learned,
+        }
 
     def start_from(self, language_model: LanguageModel, subjects: Sequence[Any]) -> None:
         """``subjects``: with ``name`` and ``kinds``, one for each label."""
@@ -68,20 +78,22 @@ class SoftWords(Strategy):
         """(n, n_tokens, width), float32."""
         with torch.autocast(features.logits.device.type, enabled=False):
             logits = features.logits.float()
-            words = torch.cat([self._words(logits, scale) for scale in self.temperatures], 1)
-            sure: Tensor = self.sureness(_sureness(logits)).view(len(logits), self.learned, -1)
+            best = self.table[logits.topk(self.ranks).indices].flatten(1, 2)
+            mixed = [self._mixed((scale * logits).softmax(-1)) for scale in self.temperatures]
+            words = self.norm * nn.functional.normalize(torch.cat([best, *mixed], 1), dim=-1)
+            sure: Tensor = self.sureness(self._sureness(logits)).view(len(logits), self.learned, -1)
             return torch.cat([words, self.tokens + sure], 1)
 
-    def _words(self, logits: Tensor, scale: float) -> Tensor:
-        mixed = torch.einsum("nk,ksw->nsw", (scale * logits).softmax(-1), self.table)
-        return self.norm * nn.functional.normalize(mixed, dim=-1)
+    def _mixed(self, probabilities: Tensor) -> Tensor:
+        return torch.einsum("nk,ksw->nsw", probabilities, self.table)
 
-
-def _sureness(logits: Tensor) -> Tensor:
-    probabilities = (1.3 * logits).softmax(-1)
-    best = probabilities.topk(2).values.clamp_min(1e-6)
-    entropy = -(probabilities * probabilities.clamp_min(1e-9).log()).sum(-1)
-    return torch.stack([best[:, 0], best[:, 1], (best[:, 0] / best[:, 1]).log() / 5, entropy / 5], -1)
+    def _sureness(self, logits: Tensor) -> Tensor:
+        """How sure the classifier is, (n, 2 told): the highest probabilities, the logs of how far they lie below the
+        first, the entropy."""
+        probabilities = (1.3 * logits).softmax(-1)
+        best = probabilities.topk(self.told).values.clamp_min(1e-6)
+        entropy = -(probabilities * probabilities.clamp_min(1e-9).log()).sum(-1, keepdim=True)
+        return torch.cat([best, (best[:, :1] / best[:, 1:]).log() / 5, entropy / 5], -1)
 
 
 def _chunks(tokens: int, slots: int) -> list[slice]:

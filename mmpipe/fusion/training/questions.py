@@ -85,10 +85,10 @@ class Examiner:
         ]
 
     def ask(self, probabilities: NDArray[np.float32], truth: int, random: Random) -> list[tuple[str, str]]:
-        """Eight questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
+        """Nine questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
         best = np.argsort(-probabilities)[:6].tolist()
         pairs = [self._name(probabilities, best, random), self._more(probabilities, best, random)]
-        pairs += [self._presence(best, truth, random), self._presence(best, truth, random)]
+        pairs += [self._presence(best, truth, random) for _ in range(3)]
         pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
         pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
         return [(_loosened(question, random), answer) for question, answer in pairs]
@@ -136,7 +136,7 @@ class Examiner:
         subject = self.subjects[truth]
         if random.random() < 0.5:
             plain = [name for name in subject.other_names if name == name.lower()]
-            name = random.choice(plain) if plain and random.random() < 0.2 else subject.name
+            name = random.choice(plain) if plain and random.random() < 0.4 else subject.name
             if subject.kinds and random.random() < 0.3:
                 name = random.choice(subject.kinds)
             answer = YES
@@ -152,7 +152,7 @@ class Examiner:
             pick = random.random()
             if pick < 0.2:
                 other = random.choice(best)
-            elif pick < 0.5 and subject.kinds:
+            elif pick < 0.6 and subject.kinds:
                 other = random.choice(sorted(self.classes[random.choice(subject.kinds[:2])]))
             else:
                 other = random.randrange(len(self.subjects))

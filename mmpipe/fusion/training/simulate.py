@@ -53,7 +53,8 @@ class Simulator:
         noise = self.noise * torch.randn(direction.shape, generator=generator)
         pooled = torch.relu(noise + strength * direction)
         logits = pooled @ self.weight.T + self.bias
-        # A classifier that is torn between classes is often wrong: what the picture is of is drawn by its own odds.
-        best = (1.3 * logits).topk(min(5, classes))
+        # A classifier that is torn between classes is often wrong: what the picture is of is drawn by its own odds,
+        # or flatter ones: of pictures unlike those it was trained on (drawings, cut-outs) it knows less than it thinks.
+        best = (uniform(0.7, 1.3) * logits).topk(min(5, classes))
         drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
         return Pictures(pooled, logits, best.indices.gather(1, drawn).squeeze(1))
