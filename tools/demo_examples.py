@@ -26,7 +26,7 @@ def main() -> None:
     speech = media.load(DATA / "sense_and_sensibility.flac", 48_000)
     _write_sound(OUT / "sense_and_sensibility.ogg", speech)
     _write_sound(OUT / "echo_test_es.ogg", media.load(DATA / "prompts" / "es" / "demo-echotest.wav", 48_000))
-    _write_video(OUT / "audio_book.mp4", DATA / "pictures" / "coffee.jpg", speech.slice(0, 11.0))
+    _write_video(OUT / "audio_book.mp4", DATA / "pictures" / "coffee.jpg", media.resample(speech.slice(0, 17.0), 24_000))
     for name in PICTURES:
         (OUT / f"{name}.jpg").write_bytes((DATA / "pictures" / f"{name}.jpg").read_bytes())
     _draw_sign(OUT / "sign.png")
@@ -44,7 +44,7 @@ def _write_video(path: Path, picture: Path, audio: Audio) -> None:
     """``audio`` over a still that slowly comes nearer."""
     still = Image.open(picture).convert("RGB")
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=VIDEO_FPS, options={"crf": "30", "preset": "veryslow"})
+        video = container.add_stream("libx264", rate=VIDEO_FPS, options={"crf": "32", "preset": "veryslow"})
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         sound = container.add_stream("aac", rate=audio.rate_hz, layout="mono")
         sound.bit_rate = 48_000

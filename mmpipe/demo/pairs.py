@@ -39,23 +39,32 @@ class Pairs:
         found.sort(key=lambda one: (TIERS.index(one[0]), one[1]))
         return [(f"{called} ({tier})", target) for tier, called, target in found]
 
+    def tier(self, source: str | None, target: str) -> Tier | None:
+        """None where the source is not known, or nothing translates it."""
+        return self.tiers.get((source, target)) if source is not None else None
+
     def quality(self, source: str | None, target: str) -> str:
         """A sentence on what a translation into ``target`` is worth, and on its voice."""
-        voice = "" if target in self.spoken else f" No voice here speaks {name(target)}: it stays text."
+        return " ".join(filter(None, [self._worth(source, target), self._voice(target)]))
+
+    def _worth(self, source: str | None, target: str) -> str:
         if source == target:
-            return f"{name(target)} is left as it is.{voice}"
+            return f"{name(target)} is left as it is."
         if source is not None:
-            tier = self.tiers.get((source, target))
+            tier = self.tier(source, target)
             if tier is None:
                 return f"Nothing here translates {name(source)} into {name(target)}."
-            return f"{name(source)} into {name(target)} is {tier}: {_MEANING[tier]}.{voice}"
+            return f"{name(source)} into {name(target)} is {tier}: {_MEANING[tier]}."
         best = [
             f"{name(start)} ({tier})"
-            for tier in TIERS
+            for tier in TIERS[:-1]
             for (start, end), tier_of_pair in self.tiers.items()
-            if end == target and tier_of_pair is tier and tier is not Tier.EXPERIMENTAL
+            if end == target and tier_of_pair is tier
         ]
-        return (f"Into {name(target)} best from {', '.join(best[:4])}.{voice}" if best else voice).strip()
+        return f"Into {name(target)} best from {', '.join(best[:4])}." if best else ""
+
+    def _voice(self, target: str) -> str:
+        return "" if target in self.spoken else f"No voice here speaks {name(target)}: it stays text."
 
 
 @cache

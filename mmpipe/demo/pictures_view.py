@@ -67,17 +67,21 @@ def _reply(turn: Turn) -> str:
 
 def _note(answer: Answer) -> str:
     if answer.read:
-        return f"Read in the picture, {answer.confidence:.0%} sure"
+        return f"Read in the picture, {_sure(answer.confidence)} sure"
     if answer.refused and answer.said and answer.said.rstrip(".") != answer.text.rstrip("."):
-        return f"Not sure enough. The likeliest would be: {answer.said} ({answer.confidence:.0%})"
-    return "It cannot be told from the picture" if answer.refused else f"{answer.confidence:.0%} sure"
+        return f"Not sure enough. The likeliest would be: {answer.said} ({_sure(answer.confidence)})"
+    return "It cannot be told from the picture" if answer.refused else f"{_sure(answer.confidence)} sure"
+
+
+def _sure(probability: float) -> str:
+    return f"{min(probability, 0.99):.0%}"  # nothing is certain
 
 
 def _lines(lines: Sequence[TextLine]) -> str:
     if not lines:
         return '<p class="pic-text">There is no text that can be read.</p>'
     items = "".join(
-        f'<li><span>{escape(line.text)}</span><span class="pic-note">{line.confidence:.0%} sure</span></li>'
+        f'<li><span>{escape(line.text)}</span><span class="pic-note">{_sure(line.confidence)} sure</span></li>'
         for line in lines
     )
     return f'<ul class="pic-lines">{items}</ul>'
@@ -110,8 +114,7 @@ def _parts(picture: PictureEvidence) -> str:
     loss = picture.occlusion
     strongest = sorted(np.ndindex(loss.shape), key=lambda place: -loss[place])[:_PARTS_SHOWN]
     rows = "".join(
-        f"<tr><td>{_ROWS[row]} {_COLUMNS[column]}</td>"
-        f"<td>{exp(min(float(loss[row, column]), 20.0)):.1f} times less likely</td></tr>"
+        f"<tr><td>{_ROWS[row]} {_COLUMNS[column]}</td><td>{_less(float(loss[row, column]))} less likely</td></tr>"
         for row, column in strongest
         if loss[row, column] > 0
     )
@@ -121,6 +124,12 @@ def _parts(picture: PictureEvidence) -> str:
         '<table class="pic-table"><thead><tr><th scope="col">Part of the picture</th>'
         f'<th scope="col">Covered, the answer gets</th></tr></thead><tbody>{rows}</tbody></table>'
     )
+
+
+def _less(nats: float) -> str:
+    """What a loss of so many nats leaves of a probability, in words."""
+    lost = 1 - exp(-nats)
+    return "under 1%" if lost < 0.01 else f"{min(lost, 0.99):.0%}"
 
 
 def _tokens(evidence: Evidence) -> str:

@@ -125,16 +125,14 @@ class RecordingJob:
                     self._translate(translator)
             self._set(state=State.STOPPED if self.cancelled else State.DONE)
         except Exception as error:
-            # visitors know their file by its name, not by where it lies here
-            self._set(state=State.FAILED, error=told(error).replace(str(self.source), self.source.name))
+            self._set(state=State.FAILED, error=named(told(error), self.source))
 
     # --- the stages ---
 
     def _decode(self) -> None:
         """Make what the browser plays and draws."""
-        info = media.probe(self.source)
+        info = probe(self.source)
         self._set(has_video=info.has_video, duration_s=info.duration_s or 0.0)
-        _refuse_too_long(info.duration_s or 0.0)
         self.folder.mkdir(parents=True, exist_ok=True)
         loudest, decoded_s = 0.0, 0.0
         with media.AudioWriter(self.listenable, SPEECH_RATE_HZ) as writer:
@@ -239,6 +237,23 @@ class RecordingJob:
         with self._lock:
             self._progress.done_s[stage] = max(self._progress.done_s[stage], end_s)
         self._changed()
+
+
+def probe(source: Path) -> media.MediaInfo:
+    """What ``source`` says of itself.
+
+    Raises:
+        MediaError: it is no recording.
+        InputError: it is too long for this page.
+    """
+    info = media.probe(source)
+    _refuse_too_long(info.duration_s or 0.0)
+    return info
+
+
+def named(text: str, source: Path) -> str:
+    """``text`` for visitors, who know their file by its name, not by where it lies here."""
+    return text.replace(str(source), source.name)
 
 
 def _refuse_too_long(duration_s: float) -> None:

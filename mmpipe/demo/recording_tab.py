@@ -17,7 +17,7 @@ from mmpipe.demo.errors import told
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import pairs_here
-from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted
+from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, named, probe
 from mmpipe.demo.visitors import Visitors
 from mmpipe.errors import MmpipeError
 
@@ -34,7 +34,7 @@ AT_ONCE = 8
 _NEWS_S = 0.15
 _FIND_OUT = ("Find out", "")
 _START, _TO = _FIND_OUT[1], "pt"
-_LIMITS = f"Sound or video of any kind, up to {MAX_DURATION_S / 60:.0f} minutes. It stays on this machine."
+_LIMITS = f"Of any kind, up to {MAX_DURATION_S / 60:.0f} minutes. It stays on this server, and goes when you leave."
 
 
 @dataclass(slots=True)
@@ -63,42 +63,46 @@ def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
     pairs, visitors = pairs_here(), Visitors(_Desk)
 
-    with gr.Row(elem_classes="rec-inputs"):
-        given = gr.File(label="Recording", height=150, elem_id="rec-file")
-        microphone = gr.Audio(
-            label="Or record one", sources=["microphone"], type="filepath", elem_id="rec-microphone", editable=False
-        )
-    gr.HTML(f'<p class="mm-hint">{_LIMITS}</p>', elem_classes="mm-hint-block")
-    with gr.Row(elem_classes="mm-examples"):
-        gr.HTML('<span class="mm-hint">Try one:</span>', elem_classes="mm-examples-label")
-        examples = [gr.Button(says, size="sm", elem_classes="mm-example") for says, _, _ in _EXAMPLES]
-    with gr.Row(elem_classes="rec-choices"):
-        source = gr.Dropdown([_FIND_OUT, *pairs.sources()], value=_START, label="Spoken language", elem_id="rec-source")
-        target = gr.Dropdown(pairs.targets(), value=_TO, label="Translate into", elem_id="rec-target")
-        with gr.Column(min_width=220, elem_classes="rec-how"):
-            speak = gr.Checkbox(True, label="Speak the translation", elem_id="rec-speak")
-            quality = gr.HTML(_quality(None, _TO), elem_id="rec-quality")
-    with gr.Row(elem_classes="rec-actions"):
-        start = gr.Button("Translate", variant="primary", elem_id="rec-start")
-        stop = gr.Button("Stop, keep what is finished", variant="secondary", visible=False, elem_id="rec-stop")
-    progress = gr.HTML("", elem_id="rec-progress")
-    player = gr.HTML(None, html_template="", js_on_load=mounted("recording.js"), elem_id="rec-player")
+    with gr.Column(elem_classes="mm-panel mm-desk"):
+        given = filled_by("recorder.js", "rec-given", hint=_LIMITS)
+        with gr.Row(elem_classes="mm-examples"):
+            gr.HTML('<span class="mm-hint">Or try one:</span>')
+            examples = [gr.Button(says, size="sm", elem_classes="mm-example") for says, _, _ in _EXAMPLES]
+        with gr.Row(elem_classes="rec-choices"):
+            source = gr.Dropdown(
+                [_FIND_OUT, *pairs.sources()],
+                value=_START,
+                label="Spoken language",
+                min_width=200,
+                elem_id="rec-source",
+            )
+            target = gr.Dropdown(
+                pairs.targets(), value=_TO, label="Translate into", min_width=200, elem_id="rec-target"
+            )
+        quality = gr.HTML(_quality(None, _TO), apply_default_css=False, elem_id="rec-quality")
+        speak = gr.Checkbox(True, label="Speak the translation", elem_id="rec-speak")
+        with gr.Row(elem_classes="mm-actions"):
+            start = gr.Button("Translate", variant="primary", elem_id="rec-start")
+            stop = gr.Button("Stop, keep what is finished", visible=False, elem_id="rec-stop")
+    with gr.Column(elem_classes="mm-panel mm-outcome"):
+        progress = gr.HTML("", apply_default_css=False, elem_id="rec-progress")
+        player = filled_by("recording.js", "rec-player")
 
     async def translate(
-        upload: str | None, language: str, to: str, speaks: bool, request: gr.Request
+        upload: dict[str, str] | None, language: str, to: str, speaks: bool, request: gr.Request
     ) -> AsyncIterator[tuple[Any, Any, Any, Any]]:
         """Start, and tell the page what comes: progress, player, start, stop."""
         idle = gr.update(interactive=True), gr.update(visible=False)
         if not upload:
             yield (
-                view.problem("Choose a recording first: drop a file above, record one, or try an example."),
+                view.problem("There is no recording yet. Drop one above, record one, or try an example."),
                 None,
                 *idle,
             )
             return
         news, loop = asyncio.Event(), asyncio.get_running_loop()
         try:
-            recording = visitors.claim(request, upload)
+            recording = visitors.claim(request, upload["path"])
             job = visitors.of(request).begin(
                 recording, Wanted(to, language or None, speaks), lambda: loop.call_soon_threadsafe(news.set)
             )
@@ -128,17 +132,23 @@ def build(models: DemoModels) -> None:
             job.cancel()
         return gr.update(interactive=False)
 
-    def recorded(sound: str | None, request: gr.Request) -> tuple[Any, Any]:
-        """What was recorded becomes the file to translate."""
-        if not sound:
-            return gr.skip(), gr.skip()
-        return str(visitors.claim(request, sound)), None
+    def take(upload: dict[str, str] | None, request: gr.Request) -> tuple[Any, Any, Any]:
+        """Look at once whether what was uploaded can be translated."""
+        if not upload:
+            return gr.skip(), gr.skip(), gr.skip()
+        recording = Path(upload["path"])
+        try:
+            recording = visitors.claim(request, upload["path"])
+            probe(recording)
+        except Exception as error:
+            return None, view.problem(named(told(error), recording)), None
+        return _given(recording), "", None
 
     def example(file: str, language: str) -> Callable[[gr.Request], tuple[Any, str, Any]]:
         def load(request: gr.Request) -> tuple[Any, str, Any]:
             own = visitors.of(request).folder / file
             shutil.copyfile(EXAMPLES / file, own)
-            return str(own), language, gr.update(choices=pairs.targets(language), value=_TO)
+            return _given(own), language, gr.update(choices=pairs.targets(language), value=_TO)
 
         return load
 
@@ -160,7 +170,7 @@ def build(models: DemoModels) -> None:
     for button, (_, file, spoken) in zip(examples, _EXAMPLES, strict=True):
         button.click(example(file, spoken), None, [given, source, target], **quiet).then(**job_of)
     stop.click(cancel, None, [stop], concurrency_limit=None, queue=False, **quiet)
-    microphone.stop_recording(recorded, [microphone], [given, microphone], **quiet)
+    given.upload(take, [given], [given, progress, player], concurrency_limit=AT_ONCE, **quiet)
     source.change(chosen, [source, target], [target, quality], **quiet)
     target.change(lambda language, to: _quality(language or None, to), [source, target], [quality], **quiet)
     page = Context.root_block
@@ -168,8 +178,20 @@ def build(models: DemoModels) -> None:
     page.unload(visitors.left)
 
 
+def _given(recording: Path) -> dict[str, str]:
+    return {"path": str(recording), "name": recording.name}
+
+
 def _quality(source: str | None, target: str) -> str:
-    return f'<p class="mm-hint" role="status">{pairs_here().quality(source, target)}</p>'
+    pairs = pairs_here()
+    tier = pairs.tier(source, target) or ""
+    return f'<p class="mm-tier" data-tier="{tier}" role="status">{pairs.quality(source, target)}</p>'
+
+
+def filled_by(module: str, elem_id: str, **props: Any) -> gr.HTML:
+    """A component that ``module``, a file of ``static/``, fills."""
+    script = mounted(module)
+    return gr.HTML(None, html_template="", apply_default_css=False, js_on_load=script, elem_id=elem_id, **props)
 
 
 async def _first(work: asyncio.Future[None], news: asyncio.Event) -> None:

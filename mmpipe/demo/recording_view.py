@@ -66,6 +66,7 @@ def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
         "media": str(job.source) if now.has_video else str(job.listenable),
         "video": now.has_video,
         "listen": str(job.listenable),
+        "dubbed": next((str(file.path) for file in reversed(now.downloads) if file.kind in ("Video", "Sound")), None),
         "ready": now.done_s["decoded"] >= now.duration_s * 0.999,
         "duration": round(now.duration_s, 2),
         "peaks_per_s": PEAKS_PER_S,

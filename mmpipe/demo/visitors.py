@@ -55,14 +55,16 @@ class Visitors(Generic[T]):
         return self._visit(request).things
 
     def claim(self, request: gr.Request, upload: str) -> Path:
-        """A file the visitor uploaded, in their own folder under its own name.
+        """A file the visitor uploaded, in their own folder under its own name. One that lies there already stays.
 
         Raises:
-            InputError: it is not there any more.
+            InputError: it is not there any more, or was never an upload.
         """
-        visit, path = self._visit(request), Path(upload)
+        visit, path = self._visit(request), Path(upload).resolve()
         if path.is_relative_to(visit.folder.name):
             return path
+        if not path.is_relative_to(Path(get_upload_folder()).resolve()):  # what a page sends is not to be believed
+            raise InputError("That is no file that was uploaded here. Choose one again.")
         own = visit.uploads.get(path)
         if own is None:
             own = Path(visit.folder.name) / f"given-{len(visit.uploads)}" / path.name
@@ -91,7 +93,7 @@ class Visitors(Generic[T]):
         with self._lock:
             visit = self._visits.get(key)
             if visit is None:
-                served = Path(get_upload_folder())
+                served = Path(get_upload_folder()).resolve()
                 served.mkdir(parents=True, exist_ok=True)
                 folder = TemporaryDirectory(prefix="visitor-", dir=served, ignore_cleanup_errors=True)
                 visit = self._visits[key] = _Visit(self._make(Path(folder.name)), folder)

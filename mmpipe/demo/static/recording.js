@@ -3,11 +3,12 @@
  *
  * @typedef {{start: number, end: number, said: string, language: string, translation: string,
  *            words: [string, number, number][]}} Row   times in seconds
- * @typedef {{media: string, video: boolean, listen: string, ready: boolean, duration: number, peaks_per_s: number,
+ * @typedef {{media: string, video: boolean, listen: string, dubbed: ?string, ready: boolean, duration: number, peaks_per_s: number,
  *            peaks: string, source: ?{code: string, name: string}, target: {code: string, name: string}, rows: Row[],
  *            downloads: {kind: string, files: {label: string, path: string, name: string}[]}[]}} Recording
  */
 
+import { fileUrl, node } from "./dropzone.js";
 import { Waveform } from "./waveform.js";
 
 /** @param {HTMLElement} element @param {URL} root @param {{props: {value: ?Recording}, watch: Function}} given */
@@ -37,10 +38,11 @@ class Result {
     this.rows = [];
     this.section = node("section", { class: "rec-result", "aria-label": "The recording and its translation" });
     this.stage = node("div", { class: "rec-media" });
+    this.voices = node("div", { class: "rec-voices", role: "group", "aria-label": "Which voice to play" });
     this.table = node("div", { class: "rec-table", role: "table", "aria-label": "What is said, and its translation" });
     this.files = node("div", { class: "rec-downloads" });
     this.waveform = new Waveform((time) => this.seek(time));
-    this.section.append(this.stage, this.waveform.element, this.table, this.files);
+    this.section.append(this.stage, this.voices, this.waveform.element, this.table, this.files);
     element.append(this.section);
     this.section.addEventListener("click", (event) => {
       const at = event.target.closest("[data-start]");
@@ -58,13 +60,14 @@ class Result {
     this.recording = recording;
     if (recording.ready && !this.player) this.play(recording.video ? "video" : "audio", recording.media);
     this.waveform.show(recording);
+    this.showVoices();
     this.showRows();
     this.showFiles();
   }
 
   /** A player of ``path``; of the sound alone where the browser cannot show the picture. */
   play(kind, path) {
-    const player = node(kind, { controls: "", preload: "metadata", src: this.url(path) });
+    const player = node(kind, { controls: "", preload: "metadata", src: fileUrl(path, this.root) });
     player.setAttribute("aria-label", kind === "video" ? "The video" : "The recording");
     if (kind === "video") {
       player.setAttribute("playsinline", "");
@@ -78,6 +81,24 @@ class Result {
     this.waveform.follow(player);
     player.addEventListener("timeupdate", () => this.mark());
     player.addEventListener("seeked", () => this.mark());
+  }
+
+  /** The original, or the translation spoken in its place: both last as long, so one can change between them. */
+  showVoices() {
+    const { dubbed, media, source, target } = this.recording;
+    if (!dubbed || this.voices.firstChild) return;
+    const choices = [[source?.name ?? "Original", media], [target.name, dubbed]];
+    for (const [name, path] of choices) {
+      const button = node("button", { type: "button", "aria-pressed": String(path === media) }, name);
+      button.addEventListener("click", () => {
+        for (const other of this.voices.children) other.setAttribute("aria-pressed", String(other === button));
+        const { currentTime, paused } = this.player;
+        this.player.src = fileUrl(path, this.root);
+        this.player.currentTime = currentTime;
+        if (!paused) this.player.play();
+      });
+      this.voices.append(button);
+    }
   }
 
   seek(time) {
@@ -126,19 +147,15 @@ class Result {
     const { downloads } = this.recording;
     const count = downloads.reduce((sum, { files }) => sum + files.length, 0);
     if (count === this.files.querySelectorAll("a").length) return;
-    this.files.replaceChildren(node("h3", {}, "Take it with you"));
+    this.files.replaceChildren(node("h2", {}, "Take it with you"));
     for (const { kind, files } of downloads) {
       const group = node("p", { class: "rec-kind" });
       group.append(node("span", {}, kind));
       for (const { label, path, name } of files) {
-        group.append(node("a", { href: this.url(path), download: name, "aria-label": `${kind}: ${label}` }, label));
+        group.append(node("a", { href: fileUrl(path, this.root), download: name, "aria-label": `${kind}: ${label}` }, label));
       }
       this.files.append(group);
     }
-  }
-
-  url(path) {
-    return new URL(`gradio_api/file=${path.split("/").map(encodeURIComponent).join("/")}`, this.root).href;
   }
 }
 
@@ -167,11 +184,4 @@ function scrollWithin(box, row) {
 function clock(seconds) {
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
-
-function node(tag, attributes = {}, text = "") {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
 }
