@@ -87,6 +87,12 @@ def server() -> Iterator[DemoServer]:
 
 
 @pytest.fixture(scope="session")
+def demo_server() -> type[DemoServer]:
+    """To run another server than the one that all share."""
+    return DemoServer
+
+
+@pytest.fixture(scope="session")
 def spoken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Chromium's microphone hears: half a second of silence, the clip, then silence."""
     audio = media.load(data / SPOKEN)

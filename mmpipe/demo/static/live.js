@@ -58,6 +58,7 @@ class LiveTab {
     }
     addEventListener("pagehide", () => this.connection?.leave());
     this.choose({ from: "en", to: "pt" });
+    this.part("start").disabled = false;
     this.enter("idle", "Ready when you are.");
   }
 

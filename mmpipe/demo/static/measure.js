@@ -39,7 +39,7 @@ export function mount(element, root) {
 function waterfall(timeline) {
   const sentences = timeline?.sentences.slice(-SENTENCES) ?? [];
   if (!sentences.length) {
-    return [element("p", { className: "mm-hint", textContent: "Nothing yet. Speak a few sentences in the tab Live, then come back." })];
+    return [element("p", { className: "mm-nothing", textContent: "Nothing yet. Speak a few sentences in the tab Live, then come back." })];
   }
   const tiles = element("div", { className: "mm-tiles" });
   const first = median(timeline.firstCaptions);
@@ -87,7 +87,7 @@ function tile(name, value, note) {
 // --- engines ---
 
 function engines({ engines, every_s }) {
-  if (!engines.length) return [element("p", { className: "mm-hint", textContent: "The models are still being loaded." })];
+  if (!engines.length) return [element("p", { className: "mm-nothing", textContent: "The models are still being loaded." })];
   return engines.map((engine) => {
     const found = element("div", { className: "mm-engine" });
     const { history } = engine;

@@ -1,0 +1,134 @@
+"""Who may come in: by origin, by login, by address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketDisconnect
+from typer.testing import CliRunner
+
+from mmpipe.cli.app import app as cli
+from mmpipe.demo.access import Access
+from mmpipe.demo.app import create_app, head
+from mmpipe.demo.models import DemoModels
+from mmpipe.demo.options import DemoOptions, read_auth
+from mmpipe.errors import InputError
+
+
+class ModelsThatNeverCome(DemoModels):
+    def warm_up(self) -> None:
+        pass
+
+    @property
+    def live(self) -> None:  # type: ignore[override]
+        raise InputError("There are no models in this test.")
+
+
+def client(options: DemoOptions) -> TestClient:
+    async def made() -> FastAPI:  # where no loop runs, Gradio makes some that it never closes
+        return create_app(ModelsThatNeverCome(), options)
+
+    return TestClient(asyncio.run(made()))
+
+
+def connection(**headers: str) -> HTTPConnection:
+    return HTTPConnection(
+        {
+            "type": "http",
+            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:7860", "http://localhost:7860"])
+def test_the_page_of_this_machine_may_connect(origin: str) -> None:
+    assert Access(DemoOptions()).origin_fits(connection(origin=origin, host="127.0.0.1:7860"))
+
+
+def test_a_foreign_page_may_not_even_under_a_name_that_points_here() -> None:
+    access = Access(DemoOptions())
+    assert not access.origin_fits(connection(origin="https://evil.example", host="127.0.0.1:7860"))
+    assert not access.origin_fits(connection(origin="http://evil.example:7860", host="evil.example:7860"))
+
+
+def test_a_server_for_others_believes_its_own_name_only() -> None:
+    access = Access(DemoOptions(host="0.0.0.0"))
+    assert access.origin_fits(connection(origin="http://box.lan:7860", host="box.lan:7860"))
+    assert not access.origin_fits(connection(origin="https://evil.example", host="box.lan:7860"))
+    proxied = Access(DemoOptions(root_path="/demo"))
+    assert proxied.origin_fits(
+        connection(origin="https://example.org", host="127.0.0.1:7860", x_forwarded_host="example.org")
+    )
+
+
+def test_programs_send_no_origin_and_may_connect() -> None:
+    assert Access(DemoOptions()).origin_fits(connection(host="127.0.0.1:7860"))
+
+
+def test_without_a_login_the_endpoints_are_closed_as_the_page_is() -> None:
+    with client(DemoOptions(auth=(("ana", "secret"),))) as visitor:
+        assert visitor.get("/config").status_code == 401
+        for path in ("/demo/status", "/demo/languages", "/demo/figures"):
+            assert visitor.get(path).status_code == 401, path
+        assert visitor.post("/demo/subtitles", json={}).status_code == 401
+        with pytest.raises(WebSocketDisconnect), visitor.websocket_connect("/v1/live"):
+            pass
+        assert visitor.post("/login", data={"username": "ana", "password": "wrong"}).status_code == 400
+        assert visitor.post("/login", data={"username": "ana", "password": "secret"}).status_code == 200
+        assert visitor.get("/demo/status").status_code == 200
+        with visitor.websocket_connect("/v1/live") as socket_:
+            assert socket_.receive_json()["code"] == "busy"
+
+
+def test_the_page_is_up_while_the_models_are_not_and_says_why() -> None:
+    with client(DemoOptions()) as visitor:
+        assert visitor.get("/").status_code == 200
+        status = visitor.get("/demo/status").json()
+        assert (status["live"], status["failure"]) == (False, "There are no models in this test.")
+        with visitor.websocket_connect("/v1/live") as socket_:
+            error = socket_.receive_json()
+        assert (error["code"], error["text"]) == ("busy", "There are no models in this test.")
+        assert "retry_after_s" not in error  # trying again does not help
+
+
+def test_a_proxy_finds_the_style_sheets_below_its_path() -> None:
+    assert 'href="/demo/static/demo.css"' in head("")
+    assert 'href="/mmpipe/demo/static/demo.css"' in head("/mmpipe/")
+
+
+def test_auth_is_a_pair_or_a_file_of_pairs(tmp_path: Path) -> None:
+    assert read_auth("ana:se:cret") == (("ana", "se:cret"),)
+    file = tmp_path / "visitors"
+    file.write_text("# who\nana:one\n\nbia:two\n")
+    assert read_auth(str(file)) == (("ana", "one"), ("bia", "two"))
+    for wrong in ("ana", ":x", "ana:"):
+        with pytest.raises(InputError, match="user:password"):
+            read_auth(wrong)
+    file.write_text("# nobody\n")
+    with pytest.raises(InputError, match="names nobody"):
+        read_auth(str(file))
+
+
+def test_passwords_do_not_show_in_what_is_logged() -> None:
+    assert "secret" not in repr(DemoOptions(auth=(("ana", "secret"),)))
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli, ["demo", "--port", str(port)])
+    assert result.exit_code == 1
+    assert "Choose another port" in " ".join(result.output.split())
+
+
+def test_a_port_that_cannot_be_is_refused() -> None:
+    result = CliRunner().invoke(cli, ["demo", "--port", "70000"])
+    assert result.exit_code == 2
+    with pytest.raises(InputError, match="no port 70000"):
+        DemoOptions(port=70_000)
