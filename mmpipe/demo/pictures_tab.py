@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: (what the button says, file)
 _EXAMPLES = (("Koala", "koala.jpg"), ("Macaw", "macaw.jpg"), ("Coffee", "coffee.jpg"), ("Sign", "sign.png"))
 _QUESTIONS = ("What is this?", "Is it an animal?", "What does it say?")
+MAX_QUESTION_CHARS = 4000
 #: Visitors who are answered at the same time; they share the batches of the model.
 AT_ONCE = 24
 _AS_ASKED = ("As the question", "")
@@ -65,10 +66,7 @@ def build(models: DemoModels) -> None:
                 questions = [
                     gr.Button(text, size="sm", elem_classes="mm-example", interactive=answers) for text in _QUESTIONS
                 ]
-            question = gr.MultimodalTextbox(
-                label="Question", placeholder="Ask about the picture", sources=["microphone"], max_lines=4,
-                interactive=answers, elem_id="pic-question", max_plain_text_length=4000,
-            )  # fmt: skip
+            question = filled_by("question.js", "pic-question", answers=answers, most=MAX_QUESTION_CHARS)
             with gr.Row(elem_classes="mm-actions"):
                 explain = gr.Button("Show evidence", size="md", interactive=False, elem_id="pic-explain")
                 new = gr.Button("New conversation", size="md", elem_id="pic-new")
@@ -99,19 +97,16 @@ def build(models: DemoModels) -> None:
         return [visitors.claim(request, picture["path"]) for picture in pictures]
 
     async def ask(
-        given: str | dict[str, Any], pictures: Pictures, to: str, speaks: bool, request: gr.Request
+        given: str | dict[str, str], pictures: Pictures, to: str, speaks: bool, request: gr.Request
     ) -> AsyncIterator[tuple[Any, Any]]:
-        text = given if isinstance(given, str) else given["text"].strip()
-        spoken = [] if isinstance(given, str) else given["files"]
         options: AskOptions = {"speak": speaks}
         if to:
             options["to"] = to
 
         def way(desk: Desk) -> AsyncIterator[None]:
-            asked = text if text or not spoken else visitors.claim(request, spoken[0])
-            if not asked:
-                raise InputError("There is no question. Type one, or press the microphone and speak.")
-            return desk.ask(models, asked, paths(pictures, request), options)
+            return desk.ask(
+                models, _asked(given, lambda path: visitors.claim(request, path)), paths(pictures, request), options
+            )
 
         async for update in follow(request, way):
             yield update
@@ -158,7 +153,6 @@ def build(models: DemoModels) -> None:
     shared: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "pictures", **quiet}
     asking = [tray, language, speak]
     question.submit(ask, [question, *asking], outputs, **shared)
-    question.submit(lambda: {"text": "", "files": []}, None, [question], queue=False, **quiet)
     for button in questions:
         button.click(ask, [button, *asking], outputs, **shared)
     read.click(read_text, [tray], outputs, **shared)
@@ -175,6 +169,20 @@ def build(models: DemoModels) -> None:
 
 def _given(pictures: list[Path]) -> list[dict[str, str]]:
     return [{"path": str(path), "name": path.name} for path in pictures]
+
+
+def _asked(given: str | dict[str, str], claim: Callable[[str], Path]) -> str | Path:
+    """The question that was typed, or the recording of it.
+
+    Raises:
+        InputError: there is neither.
+    """
+    value = {"text": given} if isinstance(given, str) else given
+    if text := value.get("text", "").strip():
+        return text
+    if "path" not in value:
+        raise InputError("There is no question. Type one, or press Speak and say it.")
+    return claim(value["path"])
 
 
 def _missing() -> dict[str, str]:

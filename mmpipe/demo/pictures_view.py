@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _COLUMNS = ("left", "centre-left", "centre", "centre-right", "right")
 _PARTS_SHOWN = 3
-_EMPTY = """<p class="pic-empty">Add a picture, then ask about it: type, or press the microphone and speak.<br>
+_EMPTY = """<p class="pic-empty">Add a picture, then ask about it: type, or press Speak and say it.<br>
 It names what it sees and answers yes or no. It is a small model: where it cannot know, it says so.</p>"""
 
 

@@ -1,7 +1,7 @@
 /** The pictures that are talked about: dropped, chosen, pasted or taken with the camera. Its value: [{path, name}]. */
 
 import { Dropzone, fileUrl, node } from "./dropzone.js";
-import { refusal } from "./recorder.js";
+import { refusal } from "./record.js";
 
 /** @param {HTMLElement} element @param {URL} root */
 export function mount(element, root, { props, watch, trigger, upload }) {
