@@ -62,11 +62,12 @@ def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
     if not now.peaks or (now.state is State.FAILED and not now.segments):
         return None
     first = now.segments[0].translation if now.segments else None
+    dubbed = "Video" if now.has_video else "Sound"
     return {
         "media": str(job.source) if now.has_video else str(job.listenable),
         "video": now.has_video,
         "listen": str(job.listenable),
-        "dubbed": next((str(file.path) for file in reversed(now.downloads) if file.kind in ("Video", "Sound")), None),
+        "dubbed": next((str(file.path) for file in now.downloads if file.kind == dubbed), None),
         "ready": now.done_s["decoded"] >= now.duration_s * 0.999,
         "duration": round(now.duration_s, 2),
         "peaks_per_s": PEAKS_PER_S,

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from threading import Lock, Timer
 from typing import Generic, Protocol, TypeVar
+from weakref import finalize
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -18,6 +19,7 @@ from mmpipe.errors import InputError
 
 #: A phone that sleeps, or a lost connection, is not the end of a visit.
 GRACE_S = 300.0
+_ROOT = "visitors-"  # what the folders of visitors lie in
 
 
 class Things(Protocol):
@@ -33,7 +35,7 @@ T = TypeVar("T", bound=Things)
 @dataclass(slots=True)
 class _Visit(Generic[T]):
     things: T
-    folder: TemporaryDirectory[str]
+    folder: Path
     uploads: dict[Path, Path] = field(default_factory=dict)  # where Gradio put it -> the same in the folder
     end: Timer | None = None
 
@@ -49,6 +51,10 @@ class Visitors(Generic[T]):
         self._make, self._grace_s = make, grace_s
         self._visits: dict[str, _Visit[T]] = {}
         self._lock = Lock()
+        served = Path(get_upload_folder()).resolve()
+        served.mkdir(parents=True, exist_ok=True)
+        self._root = Path(mkdtemp(prefix=_ROOT, dir=served))
+        finalize(self, shutil.rmtree, self._root, ignore_errors=True)  # when the server ends
 
     def of(self, request: gr.Request) -> T:
         """What is kept for the visitor who sent ``request``."""
@@ -61,13 +67,15 @@ class Visitors(Generic[T]):
             InputError: it is not there any more, or was never an upload.
         """
         visit, path = self._visit(request), Path(upload).resolve()
-        if path.is_relative_to(visit.folder.name):
+        if path.is_relative_to(visit.folder):
             return path
-        if not path.is_relative_to(Path(get_upload_folder()).resolve()):  # what a page sends is not to be believed
+        served = Path(get_upload_folder()).resolve()
+        others = path.is_relative_to(served) and path.relative_to(served).parts[0].startswith(_ROOT)
+        if others or not path.is_relative_to(served):  # what a page sends is not to be believed
             raise InputError("That is no file that was uploaded here. Choose one again.")
         own = visit.uploads.get(path)
         if own is None:
-            own = Path(visit.folder.name) / f"given-{len(visit.uploads)}" / path.name
+            own = visit.folder / f"given-{len(visit.uploads)}" / path.name
             try:
                 own.parent.mkdir(exist_ok=True)
                 _link(path, own)
@@ -93,10 +101,8 @@ class Visitors(Generic[T]):
         with self._lock:
             visit = self._visits.get(key)
             if visit is None:
-                served = Path(get_upload_folder()).resolve()
-                served.mkdir(parents=True, exist_ok=True)
-                folder = TemporaryDirectory(prefix="visitor-", dir=served, ignore_cleanup_errors=True)
-                visit = self._visits[key] = _Visit(self._make(Path(folder.name)), folder)
+                folder = Path(mkdtemp(dir=self._root))
+                visit = self._visits[key] = _Visit(self._make(folder), folder)
             if visit.end is not None:
                 visit.end.cancel()
                 visit.end = None
@@ -109,7 +115,7 @@ class Visitors(Generic[T]):
             visit = self._visits.pop(key)
             shared = {path for other in self._visits.values() for path in other.uploads}
         visit.things.close()
-        visit.folder.cleanup()
+        shutil.rmtree(visit.folder, ignore_errors=True)
         for path in visit.uploads.keys() - shared:  # Gradio names an upload by its content
             path.unlink(missing_ok=True)
 
