@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ app = typer.Typer(help="Measure speed and quality on real recordings.", no_args_
 Data = Annotated[Path, typer.Option(help="Folder with clips.tsv (file, language, text, english) and the recordings.")]
 Runs = Annotated[int, typer.Option(help="Times each system runs; medians are reported.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
+Pictures = Annotated[Path, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
 DATA = Path("tests/data")
 PICTURES = Path.home() / ".cache/mmpipe/evaluation"
 Keep = Annotated[Path | None, typer.Option(help="Folder that keeps the recordings, logs and memory over time.")]
@@ -38,6 +40,12 @@ def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     out.print(table)
+
+
+def _show_each(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    """Rows of several sorts: those that follow one another and have the same columns are a table."""
+    for _, alike in groupby(rows, key=tuple):
+        _show(alike, as_json)
 
 
 @contextmanager
@@ -205,9 +213,25 @@ def generation(
 
 @app.command()
 @guarded
+def calibration(
+    simulated: Annotated[int, typer.Option(help="Simulated pictures to fit on.", min=50)] = 400,
+    pictures: Pictures = PICTURES,
+    as_json: AsJson = False,
+) -> None:
+    """Is an answer about a picture right as often as it is said to be, and what does it cost to refuse the others?"""
+    from mmpipe.extras import require
+
+    require("torch", "qa", "Answering questions")
+    from mmpipe.evaluate import calibration_bench
+
+    _show_each(calibration_bench.calibration(pictures, simulated), as_json)
+
+
+@app.command()
+@guarded
 def evidence(
     count: Annotated[int, typer.Option(help="Pictures in which something is deleted.", min=1)] = 80,
-    pictures: Annotated[Path, typer.Option(help="Folder that keeps the pictures.")] = PICTURES,
+    pictures: Pictures = PICTURES,
     as_json: AsJson = False,
 ) -> None:
     """Does the evidence for an answer show what it rests on? Deletion, and pointing at what is shown."""
@@ -216,9 +240,4 @@ def evidence(
     require("torch", "qa", "Answering questions")
     from mmpipe.evaluate import evidence_bench
 
-    deletion: list[dict[str, Any]] = []
-    pointing: list[dict[str, Any]] = []
-    for row in evidence_bench.evidence(pictures, count):
-        (pointing if "pointing" in row else deletion).append(row)
-    _show(deletion, as_json)
-    _show(pointing, as_json)
+    _show_each(evidence_bench.evidence(pictures, count), as_json)

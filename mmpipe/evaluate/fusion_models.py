@@ -23,10 +23,11 @@ _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """``confidence``: 0..1, that the answer is right."""
+    """``confidence``: 0..1, that the answer is right. ``logprobs``: of its tokens, if they were generated."""
 
     text: str
     confidence: float
+    logprobs: tuple[float, ...] = ()
 
 
 def fused(
@@ -50,7 +51,7 @@ def fused(
     with GenerationEngine(language_model, attending=strategy.attending if strategy.attends else None) as engine:
         said = engine.generate(requests)
     return [
-        Answered(one.text, confidence(one.text, one.logprobs, [features[question.picture]]))
+        Answered(one.text, confidence(one.text, one.logprobs, [features[question.picture]]), one.logprobs)
         for question, one in zip(asked, said, strict=True)
     ]
 

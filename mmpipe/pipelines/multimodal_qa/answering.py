@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from math import exp
 from typing import Any
 
 from mmpipe.errors import InputError
@@ -95,25 +96,28 @@ class Answerer:
     def choose(self, prompt: Prompt, choices: Sequence[str], english: Sequence[str], language: str) -> Said:
         """One of ``choices``, which are in ``language`` what ``english`` is in English, by likelihood.
 
-        That it cannot be told is always among them: if that is likelier than all the others together, it is the answer.
+        Where the language model itself would rather say that it cannot tell, that is the answer. How likely the choices
+        are at all does not matter otherwise: who is asked whether it is a dog or a cat would have said "A beagle.".
 
         Raises:
             InputError: two of them are the same in English.
         """
         spelled = [_spellings(choice) for choice in english]
         scored = Choices(self._engine.language_model, [*spelled, REFUSAL]).score(self._engine, prompt)
-        *likely, refusal = (choice.probability for choice in scored)
-        some = sum(likely) or 1.0
-        by_text = sorted(zip(choices, likely, english, strict=True), key=lambda one: -one[1])
-        best, probability, said = by_text[0]
-        refused = refusal > some
+        *rated, refusal = scored
+        in_doubt = exp(refusal.logprob)
+        some = sum(choice.probability for choice in rated) or 1.0
+        shares = [choice.probability / some for choice in rated]
+        by_text = sorted(zip(choices, shares, english, strict=True), key=lambda one: -one[1])
+        best, share, said = by_text[0]
+        refused = in_doubt > 0.5
         return Said(
             text=REFUSAL if refused else best,
             said=REFUSAL if refused else said,
-            confidence=refusal if refused else probability,
+            confidence=in_doubt if refused else share * (1 - in_doubt),
             language=ENGLISH if refused else language,
             refused=refused,
-            choices={text: likelihood / some for text, likelihood, _ in by_text},
+            choices={text: share for text, share, _ in by_text},
         )
 
     def fill_in(self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream) -> Said:

@@ -21,6 +21,15 @@ from mmpipe.types import ImageFeatures
 from mmpipe.vision.efficientnet import EfficientNetLite
 
 
+def fast_dtype(device: str = "cpu") -> DType:
+    """bfloat16 where ``device`` multiplies in it, which is three times as fast; else float32."""
+    if torch.device(device).type == "cpu":
+        # There is no public question for it. Where it is only emulated, it is slower than float32.
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return "bfloat16" if native is not None and native() else "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FusedModel:
     """What was trained together. ``strategy``: in eval mode, on the device of the language model."""
@@ -36,16 +45,19 @@ class FusedModel:
         *,
         language_model: str | Path = "smollm2-135m",
         encoder: ImageEncoder | None = None,
-        dtype: DType = "float32",
+        dtype: DType | None = None,
         device: str = "cpu",
     ) -> Self:
         """The adapter in a folder, on what it was trained for. ``encoder``: if it is not EfficientNet-Lite2.
+
+        ``dtype``: of the language model; None: :func:`fast_dtype`. Only in float32 does an answer not depend on what
+        else is answered at the same time.
 
         Raises:
             WeightsError: something of it cannot be had, or does not fit the rest.
         """
         encoder = encoder or EfficientNetLite(device=device)
-        loaded = LanguageModel.load(language_model, dtype=dtype, device=device)
+        loaded = LanguageModel.load(language_model, dtype=dtype or fast_dtype(device), device=device)
         return cls(loaded, checkpoint.load(adapter, loaded, encoder.identity), encoder)
 
     @property

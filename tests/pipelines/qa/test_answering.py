@@ -92,7 +92,14 @@ def test_choices_are_compared_over_all_their_spellings_and_the_likeliest_comes_f
     assert (said.text, said.said, said.language) == ("cachorro", "dog", "pt")
     assert list(said.choices) == ["cachorro", "gato"]
     assert said.choices["cachorro"] == pytest.approx(0.8, abs=1e-4)
-    assert said.confidence == pytest.approx(0.5, abs=1e-4)  # that it cannot be told is counted there
+    assert said.confidence == pytest.approx(0.8 * 0.7, abs=1e-4)  # that it cannot be told is counted there
+
+
+def test_what_the_model_would_not_have_said_by_itself_can_be_chosen() -> None:
+    odds = {"A dog.": 2e-5, "A cat.": 1e-6, REFUSAL: 0.01}  # by itself it would say that it is a beagle
+    said = answerer(Script(odds=odds)).choose(PROMPT, ["cat", "dog"], ["cat", "dog"], "en")
+    assert (said.text, said.refused) == ("dog", False)
+    assert said.confidence > 0.9
 
 
 def test_that_it_cannot_be_told_may_win_over_all_choices() -> None:
