@@ -70,8 +70,8 @@ class Visitors(Generic[T]):
         if path.is_relative_to(visit.folder):
             return path
         served = Path(get_upload_folder()).resolve()
-        others = path.is_relative_to(served) and path.relative_to(served).parts[0].startswith(_ROOT)
-        if others or not path.is_relative_to(served):  # what a page sends is not to be believed
+        inside = path.relative_to(served).parts if path.is_relative_to(served) else ()
+        if not inside or inside[0].startswith(_ROOT):  # what a page sends is not to be believed
             raise InputError("That is no file that was uploaded here. Choose one again.")
         own = visit.uploads.get(path)
         if own is None:

@@ -57,7 +57,7 @@ def test_an_upload_is_claimed_once_under_its_own_name(uploads: Path) -> None:
     assert visitors.claim(visitor("ann"), str(own)) == own
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "{uploads}/../secret", "{uploads}/hash/gone.wav"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "{uploads}", "{uploads}/../secret", "{uploads}/hash/gone.wav"])
 def test_what_was_not_uploaded_is_not_claimed(path: str, uploads: Path) -> None:
     (uploads.parent / "secret").write_text("secret")
     with pytest.raises(InputError):
