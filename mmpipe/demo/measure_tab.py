@@ -12,4 +12,5 @@ from mmpipe.demo.models import DemoModels
 
 
 def build(models: DemoModels) -> None:
-    gr.HTML((STATIC / "measure.html").read_text("utf-8"), elem_id="measure", apply_default_css=False, js_on_load=mounted("measure.js"))
+    text = (STATIC / "measure.html").read_text("utf-8")
+    gr.HTML(text, elem_id="measure", apply_default_css=False, js_on_load=mounted("measure.js"))

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from threading import Thread
+from typing import TYPE_CHECKING
 
 from mmpipe.demo.options import DemoOptions
 from mmpipe.errors import InputError
 from mmpipe.extras import require
 
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
 logger = logging.getLogger(__name__)
+
+#: Pages keep a connection open for as long as they are: nobody waits for those.
+GRACE_S = 2
+PING_S = 20.0  # as mmpipe.serve
 
 
 def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger.info) -> None:
@@ -22,27 +33,63 @@ def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger
         MissingDependencyError: the extra "demo" is not installed.
     """
     options = options or DemoOptions()
-    listening = listen(options.host, options.port)
-    require("gradio", "demo", "The demo")
+    with ExitStack() as stack:
+        # Taken before anything is loaded, so that a mistake shows at once and the first visitor only has to wait.
+        listening = stack.enter_context(listen(options.host, options.port))
+        require("gradio", "demo", "The demo")
+        from mmpipe.demo.app import create_app
+        from mmpipe.demo.models import DemoModels
+
+        if not (options.loopback or options.auth):
+            logger.warning("everybody who reaches %s may use this page: --auth changes that", options.host)
+        models = stack.enter_context(DemoModels())
+        app = create_app(models, options)
+        said(f"The page is at {address(options, listening)}; the models are being loaded. Ctrl-C ends it.")
+        if options.share:
+            _share(options, listening, said)
+        with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
+            _server(app).run([listening])
+
+
+def _server(app: FastAPI) -> uvicorn.Server:
     import uvicorn
 
-    from mmpipe.demo.app import create_app
-    from mmpipe.demo.models import DemoModels
+    class Server(uvicorn.Server):
+        """uvicorn, which by itself would cut the connections before sessions could say why they end."""
 
-    said(f"The page is at {address(options, listening)}; the models are being loaded. Ctrl-C ends it.")
-    with ExitStack() as stack:
-        stack.enter_context(listening)
-        models = stack.enter_context(DemoModels())
-        config = uvicorn.Config(
-            create_app(models, options),
-            log_config=None,
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()  # nobody new
+            await app.state.service.stop()
+            await super().shutdown(sockets)
+
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,  # the command line sets logging up
             access_log=False,
             server_header=False,
             ws="websockets-sansio",
+            ws_max_queue=8,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # sound gets no smaller
             lifespan="on",
+            timeout_graceful_shutdown=GRACE_S,
         )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run([listening])
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise InputError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another port.") from error
 
 
 def address(options: DemoOptions, listening: socket.socket) -> str:
@@ -52,13 +99,20 @@ def address(options: DemoOptions, listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything is loaded, so that a mistake shows at once, and the first visitor can come.
+def _share(options: DemoOptions, listening: socket.socket, said: Callable[[str], None]) -> None:
+    """Open Gradio's tunnel to the page, on a thread: it takes a while, and may not be had."""
 
-    Raises:
-        InputError: it cannot be had.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise InputError(f"Cannot listen on {host}:{port}: {error.strerror or error}. Choose another port.") from error
+    token = secrets.token_urlsafe(32)
+
+    def tunnel() -> None:
+        from gradio.networking import setup_tunnel
+
+        port = listening.getsockname()[1]
+        try:
+            public = setup_tunnel("127.0.0.1" if options.loopback else options.host, port, token, None, None)
+        except Exception as error:  # whatever goes wrong out there, the page is here
+            logger.warning("there is no public address: %s", error)
+        else:
+            said(f"Everybody who knows the address can use the page: {public}")
+
+    Thread(target=tunnel, name="mmpipe-share", daemon=True).start()

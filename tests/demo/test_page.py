@@ -15,8 +15,8 @@ TABS = ("Live", "Recordings", "Pictures", "Measure")
 
 def open_tab(page: Page, title: str) -> None:
     page.get_by_role("tab", name=title).click()
-    expect(page.get_by_role("tabpanel").filter(visible=True).first).to_be_visible()
-    page.wait_for_load_state("networkidle")
+    panel = page.get_by_role("tabpanel").filter(visible=True)
+    expect(panel.locator("button, h2").filter(visible=True).first).to_be_visible()
 
 
 def wide(page: Page) -> int:
