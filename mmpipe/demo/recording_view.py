@@ -10,6 +10,7 @@ from typing import Any
 
 from mmpipe.demo.pairs import name
 from mmpipe.demo.recording_job import PEAKS_PER_S, RecordingJob, Snapshot, State
+from mmpipe.types import TranslatedSegment
 
 _LABELS = {"decoded": "Decode", "recognised": "Recognise", "translated": "Translate", "spoken": "Speak"}
 _DOING = {
@@ -61,7 +62,6 @@ def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
     """What ``static/recording.js`` shows: the recording, its waveform, what is said when; files to download."""
     if not now.peaks or (now.state is State.FAILED and not now.segments):
         return None
-    first = now.segments[0].translation if now.segments else None
     dubbed = "Video" if now.has_video else "Sound"
     return {
         "media": str(job.source) if now.has_video else str(job.listenable),
@@ -72,7 +72,7 @@ def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
         "duration": round(now.duration_s, 2),
         "peaks_per_s": PEAKS_PER_S,
         "peaks": b64encode(now.peaks).decode(),
-        "source": _language(first.source) if first else None,
+        "source": _source(now.segments[0]) if now.segments else None,
         "target": _language(job.wanted.to),
         "rows": [_row(item) for item in now.segments],
         "downloads": [
@@ -82,7 +82,7 @@ def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _row(item: Any) -> dict[str, Any]:
+def _row(item: TranslatedSegment) -> dict[str, Any]:
     return {
         "start": round(item.source.start_s, 2),
         "end": round(item.source.end_s, 2),
@@ -91,6 +91,14 @@ def _row(item: Any) -> dict[str, Any]:
         "translation": item.translation.text,
         "words": [[word.text, round(word.start_s, 2), round(word.end_s, 2)] for word in item.source.words],
     }
+
+
+def _source(item: TranslatedSegment) -> dict[str, str]:
+    """What stands in the column of what was said: its transcript, or what Whisper wrote in English straight away."""
+    spoken, written = item.translation.source, item.source.language
+    if spoken == written:
+        return _language(spoken)
+    return {"code": written, "name": f"{name(written)}, from spoken {name(spoken)}"}
 
 
 def _language(code: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import gradio as gr
 import numpy as np
 import pytest
 from axe_core_python.sync_playwright import Axe
@@ -123,6 +124,29 @@ def test_a_question_is_spoken_into_the_microphone(pictures: Page) -> None:
     turn = turn_of(page, "cold-hearted")
     expect(turn.locator(".pic-heard")).to_be_visible()
     expect(turn.locator(".pic-text")).to_be_visible()
+
+
+def test_without_its_extras_the_tab_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def build() -> list[Any]:  # Gradio makes a loop where there is none, and leaves it open
+        with gr.Blocks() as blocks, gr.Tab("Pictures"):
+            pictures_tab.build(SimpleNamespace())  # type: ignore[arg-type]
+        return [part for part in blocks.blocks.values() if isinstance(part, gr.HTML | gr.Button)]
+
+    def tab(*missing: str) -> tuple[str, dict[str, bool]]:
+        monkeypatch.setattr(pictures_tab, "find_spec", lambda name: None if name in missing else object())
+        parts = run(build())
+        told = " ".join(str(part.value) for part in parts if isinstance(part, gr.HTML))
+        return told, {part.value: part.interactive for part in parts if isinstance(part, gr.Button)}
+
+    told, buttons = tab("torch")
+    assert "pip install &#x27;mmpipe[qa]&#x27;" in told
+    assert not buttons["What is this?"]
+    assert buttons["Read the text"]
+    told, buttons = tab("rapidocr")
+    assert "pip install &#x27;mmpipe[ocr]&#x27;" in told
+    assert buttons["What is this?"]
+    assert not buttons["Read the text"]
+    assert "pip install" not in tab()[0]
 
 
 # --- the conversation alone ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,17 @@ from mmpipe.demo.pairs import pairs_here
 from mmpipe.demo.recording_job import RecordingJob, State, Wanted
 from mmpipe.evaluate.clips import Clip
 from mmpipe.stage import Recogniser, Synthesiser, Translator
-from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
+from mmpipe.types import (
+    Audio,
+    Segment,
+    Sentence,
+    SpeechRequest,
+    SpeechWindow,
+    Tier,
+    TranslatedSegment,
+    Translation,
+    Word,
+)
 
 WORDS = "he was not an ill disposed young man unless to be rather cold hearted"
 
@@ -292,6 +303,15 @@ def test_an_engine_that_fails_on_the_way_leaves_what_was_before_it(talk: Path, t
     assert now.segments
     assert now.downloads
     assert "the voice is gone" in now.error
+
+
+def test_what_whisper_wrote_in_english_is_not_called_what_was_said(data: Path, tmp_path: Path) -> None:
+    said = Segment(0.0, 1.0, "Good day.", "en")
+    item = TranslatedSegment(said, Translation("", "BOM DIA.", "de", "pt"))
+    job = run(data / "librivox" / "sense_and_sensibility_0880.wav", tmp_path / "out")
+    shown = recording_view.player(job, replace(job.snapshot(), segments=(item,)))
+    assert shown is not None
+    assert shown["source"] == {"code": "en", "name": "English, from spoken German"}
 
 
 def test_texts_are_never_markup(data: Path, tmp_path: Path) -> None:
