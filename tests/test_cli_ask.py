@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,16 +88,16 @@ def refused(*args: str | Path, because: Sequence[str] | str) -> None:
 def test_a_question_is_answered_on_standard_output_and_nothing_else_is_there(koala: Path) -> None:
     found = run(koala, "What is this?")
     assert (found.exit_code, found.stdout) == (0, "A koala.\n")
-    assert "sure" in found.stderr
+    assert re.fullmatch(r"  \d+% sure\n", found.stderr)
 
 
 def test_everything_that_is_known_comes_as_json(koala: Path) -> None:
-    answer = json.loads(run(koala, "Is it a bird?", "--choices", "yes, no", "--json").stdout)
+    answer = json.loads(run(koala, "Is it a vehicle?", "--choices", "yes, no", "--json").stdout)
     assert answer["answer"] == "no"
     assert set(answer["choices"]) == {"yes", "no"}
-    assert answer["question"] == "Is it a bird?"
+    assert answer["question"] == "Is it a vehicle?"
     assert 0 < answer["confidence"] <= 1
-    found = run(koala, "Is it a bird?", "--choices", "yes,no")
+    found = run(koala, "Is it a vehicle?", "--choices", "yes,no")
     assert found.stdout == "no\n"
     assert "yes" in found.stderr
 
@@ -233,9 +234,9 @@ def test_text_is_read_and_translated_in_its_place_without_a_language_model(
     tmp_path: Path, made: list[dict[str, Any]]
 ) -> None:
     board, translated = sign(tmp_path / "sign.png", "The museum is closed today."), tmp_path / "placa.png"
-    assert run(board, "--read").stdout == "The museum is closed today.\n"
-    lines = json.loads(run(board, "--read", "--json").stdout)["lines"]
-    assert lines[0]["confidence"] > 0.8
+    (line,) = json.loads(run(board, "--read", "--json").stdout)["lines"]
+    assert line["text"] == "The museum is closed today."
+    assert line["confidence"] > 0.8
     found = run(board, "--translate", "pt", "--out", translated)
     assert found.exit_code == 0, found.stderr
     said = run(translated, "--read").stdout.lower()

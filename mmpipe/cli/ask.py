@@ -287,7 +287,7 @@ def _batch(qa: MultimodalQA, path: Path, options: AskOptions) -> None:
     waiting: deque[tuple[int, Callable[[], Answer]]] = deque()
     failed = 0
     columns = (TextColumn("questions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         task = bars.add_task("", total=len(lines))
 
         def take() -> None:

@@ -60,7 +60,7 @@ def set_up_logging(verbose: int) -> None:
 def downloading() -> Iterator[Callable[[int, int | None, str], None]]:
     """A progress callback for :func:`mmpipe.weights.fetch`: one bar, for whatever is fetched at the moment."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         bar = bars.add_task("", total=None)
 
         def report(done_bytes: int, total_bytes: int | None, label: str) -> None:

@@ -42,8 +42,8 @@ from mmpipe.types import Answer, Audio, Image, TextLine
 
 #: Questions that are prepared at the same time, so that the engine's rows stay full.
 AT_ONCE = 24
-#: Answers that are less likely than this to be right are not given.
-THRESHOLD = 0.1
+#: Answers that are likelier wrong than right are not given. What that costs is in docs/questions.md.
+THRESHOLD = 0.5
 NO_TEXT = "I can read no text in the picture."
 
 Then = Callable[[Understood, Said], None]

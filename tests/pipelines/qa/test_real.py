@@ -42,6 +42,12 @@ def test_what_is_seen_is_named_and_what_cannot_be_known_is_not_invented(real: Mu
         assert 0.1 < answer.confidence <= 1
 
 
+@pytest.mark.xfail(strict=False, reason="the adapter that mmpipe carries confuses the kinds of some animals")
+@pytest.mark.parametrize(("name", "kind"), [("koala.jpg", "a bird"), ("macaw.jpg", "a mammal")])
+def test_an_animal_is_of_one_kind_only(real: MultimodalQA, parts: Any, name: str, kind: str) -> None:
+    assert real.ask(parts.PICTURES / name, f"Is it {kind}?").text == "No."
+
+
 def test_choices_have_probabilities(real: MultimodalQA, parts: Any) -> None:
     answer = real.ask(parts.PICTURES / "koala.jpg", "Which of these is it?", choices=["panda", "koala", "teapot"])
     assert answer.text == "koala"
