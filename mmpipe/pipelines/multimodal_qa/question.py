@@ -110,11 +110,6 @@ class Understood:
     english: str
 
     @property
-    def pictures(self) -> list[ImageSource]:
-        """Those of all messages."""
-        return _pictures(self.messages)
-
-    @property
     def new_pictures(self) -> list[ImageSource]:
         """Those of the last message that has any."""
         return next(found for message in reversed(self.messages) if (found := _pictures([message])))

@@ -109,10 +109,6 @@ class AnswerStream:
         if cancelled:
             stop()
 
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
-
     def push(self, piece: str) -> None:
         if piece:
             with self._changed:

@@ -19,6 +19,7 @@ from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.requests import GenerationRequest, Prompt
 from mmpipe.fusion.strategies import FeatureBatch
 from mmpipe.pipelines.multimodal_qa import Question
+from mmpipe.pipelines.multimodal_qa.fused import fast_dtype
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
@@ -227,3 +228,11 @@ def test_what_goes_wrong_in_an_encoder_is_told_and_does_not_stay(make: Make, par
     with pytest.raises(StageError, match="too dark"):
         qa.ask(Image(np.zeros((9, 9, 3), np.uint8)), "What?")
     assert qa.ask(parts.RED, "What?", max_new_tokens=2).confidence > 0
+
+
+def test_bfloat16_is_used_only_where_the_processor_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native, raising=False)
+        assert fast_dtype("cpu") == expected
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")  # nothing promises that it stays
+    assert fast_dtype("cpu") == "float32"
