@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from mmpipe.demo.options import DemoOptions
@@ -47,6 +48,8 @@ def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger
         said(f"The page is at {address(options, listening)}; the models are being loaded. Ctrl-C ends it.")
         if options.share:
             _share(options, listening, said)
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what visitors left here is removed then, too
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
             _server(app).run([listening])
 
