@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,11 +20,13 @@ from mmpipe.evaluate import fusion as lists
 from mmpipe.evaluate.fusion import Asked, Rate, Shown, calibration_error, ranking
 from mmpipe.evaluate.fusion_models import fused
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
-from mmpipe.fusion.confidence import Scale, is_verdict, likelihood, log_odds
+from mmpipe.fusion.chat import Message
+from mmpipe.fusion.confidence import Scale, is_verdict, likelihood, log_odds, shares
+from mmpipe.fusion.engine import GenerationEngine
+from mmpipe.fusion.likelihood import Choices
 from mmpipe.fusion.training.simulate import Simulator
+from mmpipe.pipelines.multimodal_qa.answering import spellings
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
-from mmpipe.pipelines.multimodal_qa.pipeline import MultimodalQA
-from mmpipe.pipelines.multimodal_qa.question import Question
 from mmpipe.types import ImageFeatures
 from mmpipe.vision.images import load
 from mmpipe.vision.labels import imagenet_labels, kinds
@@ -33,6 +36,7 @@ Row = dict[str, Any]
 _SEED = 20
 _THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6)
 _NEWTON_STEPS = 30
+_FOUR = ("name",) * 4  # what is chosen from is no yes or no
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +56,38 @@ class _Marked:
 def calibration(cache: Path, simulated: int = 400) -> Iterator[Row]:
     """Rows of figures. ``simulated``: pictures to fit on. ``cache``: keeps those of the evaluation."""
     model, members = FusedModel.load(), _members()
+    seen = _simulated(model, simulated)
+    fitting = _marked(model, seen, [one for one in lists.questions(seen.shown, members) if _is_plain(one)])
     scales = {}
-    fitting = _simulated(model, simulated, members)
     for form in ("yes or no", "name"):
         chosen = [one for one in fitting if one.form == form]
         scales[form] = fit([one.likelihood for one in chosen], [one.right for one in chosen])
-        yield {"fitted on": "simulated", "form": form, "answers": len(chosen)} | _rounded(scales[form])
-    judged = {which: _listed(model, which, cache, members) for which in ("stamps", "photos")}
+        yield {
+            "fitted on": "simulated",
+            "form": form,
+            "answers": len(chosen),
+            "slope": round(scales[form].slope, 2),
+            "intercept": round(scales[form].intercept, 2),
+        }
+    chosen_from = _choices(model, seen)
+    power = fit_power(chosen_from)
+    yield {"fitted on": "simulated", "form": "choice of four", "answers": len(chosen_from), "power": power}
+    listed = {which: _listed(model, which, cache) for which in ("stamps", "photos")}
+    judged = {which: _marked(model, seen, lists.questions(seen.shown, members)) for which, seen in listed.items()}
     for which, marked in judged.items():
         for form, scale in scales.items():
-            yield {"list": which, "form": form} | _calibrated(
-                [one for one in marked if one.form == form and one.sort != "beyond"], scale
+            within = [one for one in marked if one.form == form and one.sort != "beyond"]
+            likelihoods = [one.likelihood for one in within]
+            yield {"list": which, "form": form} | _judged(
+                [one.right for one in within], likelihoods, [scale(value) for value in likelihoods]
             )
+        chosen_from = _choices(model, listed[which])
+        before, after = ([shares(_FOUR, one, using) for one in chosen_from] for using in (1.0, power))
+        right = [max(one) == one[0] for one in chosen_from]
+        yield {"list": which, "form": "choice of four"} | _judged(right, [*map(max, before)], [*map(max, after)])
     for which, marked in judged.items():
         for threshold in _THRESHOLDS:
             yield {"list": which, "threshold": threshold} | _cost(marked, scales, threshold)
-    with MultimodalQA(model, threshold=0) as qa:
-        for which in ("stamps", "photos"):
-            yield {"list": which} | _choices(qa, which, cache)
 
 
 def fit(likelihoods: Sequence[float], right: Sequence[bool]) -> Scale:
@@ -83,7 +101,24 @@ def fit(likelihoods: Sequence[float], right: Sequence[bool]) -> Scale:
     return Scale(*map(float, weights))
 
 
+def fit_power(logprobs: Sequence[Sequence[float]]) -> float:
+    """Which power of the likelihoods makes the first of each, the right one, the likeliest altogether."""
+
+    def surprise(power: float) -> float:
+        return -sum(log(max(shares(_FOUR, one, power)[0], 1e-12)) for one in logprobs)
+
+    return min((step / 100 for step in range(5, 201)), key=surprise)
+
+
 # -- answers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Pictures, and what the encoder sees in them, by their paths."""
+
+    shown: Sequence[Shown]
+    features: Mapping[str, ImageFeatures]
 
 
 def _members() -> Mapping[str, Sequence[str]]:
@@ -91,8 +126,13 @@ def _members() -> Mapping[str, Sequence[str]]:
     return {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
 
 
-def _simulated(model: FusedModel, count: int, members: Mapping[str, Sequence[str]]) -> list[_Marked]:
-    """Answers about pictures made up from the classifier, in the plain wordings, which are those of the training."""
+def _is_plain(asked: Asked) -> bool:
+    """Within reach, in a wording of the training."""
+    return asked.sort != "beyond" and not asked.paraphrase
+
+
+def _simulated(model: FusedModel, count: int) -> _Seen:
+    """Pictures made up from the classifier."""
     encoder: Any = model.encoder
     weight, bias = (torch.from_numpy(part) for part in (encoder.classifier_weight, encoder.classifier_bias))
     simulator, subjects = Simulator(weight, bias), imagenet_labels()
@@ -108,45 +148,53 @@ def _simulated(model: FusedModel, count: int, members: Mapping[str, Sequence[str
         pooled = drawn.pooled[number].numpy()
         spatial = np.broadcast_to(pooled[:, None, None], (len(pooled), *grid))
         features[path] = ImageFeatures(pooled, np.ascontiguousarray(spatial), drawn.logits[number].numpy())
-    asked = [one for one in lists.questions(shown, members) if one.sort != "beyond" and not one.paraphrase]
-    return _marked(model, features, asked)
+    return _Seen(shown, features)
 
 
-def _listed(model: FusedModel, which: str, cache: Path, members: Mapping[str, Sequence[str]]) -> list[_Marked]:
+def _listed(model: FusedModel, which: str, cache: Path) -> _Seen:
     root, shown = fetch_pictures(which, cache), lists.pictures(which)
-    features = {one.path: model.encoder.run([load(root / one.path)])[0] for one in shown}
-    return _marked(model, features, lists.questions(shown, members))
+    return _Seen(shown, {one.path: model.encoder.run([load(root / one.path)])[0] for one in shown})
 
 
-def _marked(model: FusedModel, features: Mapping[str, ImageFeatures], asked: Sequence[Asked]) -> list[_Marked]:
-    """Those that are not a refusal of the model itself, which is no answer that could be right or wrong."""
+def _marked(model: FusedModel, seen: _Seen, asked: Sequence[Asked]) -> list[_Marked]:
+    """Those within reach that are not a refusal of the model itself, which is neither right nor wrong."""
+    answers = fused(model.language_model, model.strategy, seen.features, asked)
     return [
         _Marked(
             one.sort,
             answer.text,
-            likelihood(answer.text, answer.logprobs, [features[one.picture]]),
+            likelihood(answer.text, answer.logprobs, [seen.features[one.picture]]),
             lists.right(one, answer.text),
         )
-        for one, answer in zip(asked, fused(model.language_model, model.strategy, features, asked), strict=True)
+        for one, answer in zip(asked, answers, strict=True)
         if one.sort == "beyond" or not lists.refused(answer.text)
     ]
+
+
+def _choices(model: FusedModel, seen: _Seen) -> list[list[float]]:
+    """For each picture the log likelihoods of four names; the first is its own, the others are of other pictures."""
+    lm, waiting = model.language_model, []
+    chat = model.render([Message("user", (None, lists.PLAIN["name"]))])
+    with GenerationEngine(lm) as engine:
+        for one in seen.shown:
+            others = sorted({other.names[0] for other in seen.shown if not {*other.names} & {*one.names}})
+            four = [one.names[0], *Random(one.path).sample(others, 3)]  # noqa: S311
+            choices = Choices(lm, [spellings(name) for name in four])
+            prompt = model.prompt(chat, [seen.features[one.path]])
+            waiting.append((choices, engine.score(choices.request(prompt), block=True)))
+        return [[choice.logprob for choice in choices.interpret(scored.result())] for choices, scored in waiting]
 
 
 # -- figures ----------------------------------------------------------------------------------------------------
 
 
-def _rounded(scale: Scale) -> Row:
-    return {"slope": round(scale.slope, 2), "intercept": round(scale.intercept, 2)}
-
-
-def _calibrated(marked: Sequence[_Marked], scale: Scale) -> Row:
-    right, before = [one.right for one in marked], [one.likelihood for one in marked]
+def _judged(right: Sequence[bool], before: Sequence[float], after: Sequence[float]) -> Row:
     return {
-        "answers": len(marked),
+        "answers": len(right),
         "right": str(Rate(sum(right), len(right))),
         "calibration error": round(calibration_error(right, before), 3),
-        "calibrated": round(calibration_error(right, [scale(value) for value in before]), 3),
-        "ranking": round(ranking(right, before), 3),
+        "calibrated": round(calibration_error(right, after), 3),
+        "ranking": round(ranking(right, after), 3),
     }
 
 
@@ -161,28 +209,4 @@ def _cost(marked: Sequence[_Marked], scales: Mapping[str, Scale], threshold: flo
         "wrong answers spared": sum(not (one.right or given) for one, given in reach),
         "right where answered": str(Rate(sum(kept), len(kept))),
         "refused beyond reach": f"{len(beyond) - sum(beyond)} of {len(beyond)}",
-    }
-
-
-def _choices(qa: MultimodalQA, which: str, cache: Path) -> Row:
-    """One of four names, three of other pictures of the list: by likelihood."""
-    root, shown = fetch_pictures(which, cache), lists.pictures(which)
-    questions, truths = [], []
-    for one in shown:
-        random = Random(one.path)  # noqa: S311
-        name = one.names[0].lstrip("@")
-        others = sorted({other.names[0].lstrip("@") for other in shown if not {*other.names} & {*one.names}})
-        four = [name, *random.sample(others, 3)]
-        random.shuffle(four)
-        truths.append(name)
-        questions.append(Question.about(root / one.path, lists.PLAIN["name"], choices=four))
-    answers = qa.ask_many(questions)
-    given = [(answer.text == name, answer) for name, answer in zip(truths, answers, strict=True) if not answer.refused]
-    right = [ok for ok, _ in given]
-    return {
-        "choices": len(answers),
-        "refused": len(answers) - len(given),
-        "right": str(Rate(sum(right), len(right))),
-        "calibration error": round(calibration_error(right, [answer.confidence for _, answer in given]), 3),
-        "ranking": round(ranking(right, [answer.confidence for _, answer in given]), 3),
     }

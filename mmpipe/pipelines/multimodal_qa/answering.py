@@ -11,6 +11,7 @@ from math import exp
 from typing import Any
 
 from mmpipe.errors import InputError
+from mmpipe.fusion.confidence import shares
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.grammar import GrammarCompiler
 from mmpipe.fusion.likelihood import Choices
@@ -102,13 +103,11 @@ class Answerer:
         Raises:
             InputError: two of them are the same in English.
         """
-        spelled = [_spellings(choice) for choice in english]
+        spelled = [spellings(choice) for choice in english]
         scored = Choices(self._engine.language_model, [*spelled, REFUSAL]).score(self._engine, prompt)
-        *rated, refusal = scored
-        in_doubt = exp(refusal.logprob)
-        some = sum(choice.probability for choice in rated) or 1.0
-        shares = [choice.probability / some for choice in rated]
-        by_text = sorted(zip(choices, shares, english, strict=True), key=lambda one: -one[1])
+        *logprobs, doubt = (choice.logprob for choice in scored)
+        in_doubt = exp(doubt)
+        by_text = sorted(zip(choices, shares(english, logprobs), english, strict=True), key=lambda one: -one[1])
         best, share, said = by_text[0]
         refused = in_doubt > 0.5
         return Said(
@@ -157,7 +156,7 @@ def _finished(generation: Generation) -> Generation:
     return generation
 
 
-def _spellings(choice: str) -> list[str]:
+def spellings(choice: str) -> list[str]:
     """How the language model may write an answer: as it stands, and as a sentence, with an article if it is a noun."""
     named = with_article(choice)
     sentences = [f"{text[:1].upper()}{text[1:]}." for text in (choice, named)]
