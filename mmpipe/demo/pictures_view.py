@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _COLUMNS = ("left", "centre-left", "centre", "centre-right", "right")
 _PARTS_SHOWN = 3
+_COUNTS = 0.01  # less than that is no loss
 _EMPTY = """<p class="pic-empty">Add a picture, then ask about it: type, or press Speak and say it.<br>
 It names what it sees and answers yes or no. It is a small model: where it cannot know, it says so.</p>"""
 
@@ -110,26 +110,20 @@ def _picture_evidence(picture: PictureEvidence, number: int, *, several: bool) -
 
 
 def _parts(picture: PictureEvidence) -> str:
-    """The parts of the picture that the answer depends on most."""
-    loss = picture.occlusion
-    strongest = sorted(np.ndindex(loss.shape), key=lambda place: -loss[place])[:_PARTS_SHOWN]
+    """The parts of the picture that the answer depends on most, and how much less likely it is without them."""
+    lost = 1 - np.exp(-picture.occlusion.astype(float))
+    strongest = sorted(np.ndindex(lost.shape), key=lambda place: -lost[place])[:_PARTS_SHOWN]
     rows = "".join(
-        f"<tr><td>{_ROWS[row]} {_COLUMNS[column]}</td><td>{_less(float(loss[row, column]))} less likely</td></tr>"
+        f"<tr><td>{_ROWS[row]} {_COLUMNS[column]}</td><td>{min(lost[row, column], 0.99):.0%} less likely</td></tr>"
         for row, column in strongest
-        if loss[row, column] > 0
+        if lost[row, column] >= _COUNTS
     )
     if not rows:
-        return '<p class="pic-note">Covering any one part of the picture does not make the answer less likely.</p>'
+        return '<p class="pic-note">No part decides alone: whichever is covered, the answer stays as likely.</p>'
     return (
         '<table class="pic-table"><thead><tr><th scope="col">Part of the picture</th>'
         f'<th scope="col">Covered, the answer gets</th></tr></thead><tbody>{rows}</tbody></table>'
     )
-
-
-def _less(nats: float) -> str:
-    """What a loss of so many nats leaves of a probability, in words."""
-    lost = 1 - exp(-nats)
-    return "under 1%" if lost < 0.01 else f"{min(lost, 0.99):.0%}"
 
 
 def _tokens(evidence: Evidence) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -82,7 +83,6 @@ def test_a_picture_is_asked_about_in_several_turns_and_the_evidence_is_shown(
 
     page.get_by_role("button", name="Show evidence").click()
     turn = turn_of(page, "What does that answer rest on?")
-    expect(turn.locator("table")).to_have_count(2)
     expect(turn.get_by_role("columnheader", name="Token of the answer")).to_be_visible()
     page.wait_for_function(
         "[...document.querySelectorAll('.pic-reply figure img')].every((img) => img.naturalWidth > 400)"
@@ -146,7 +146,6 @@ def test_without_its_extras_the_tab_says_what_to_install(monkeypatch: pytest.Mon
     assert "pip install &#x27;mmpipe[ocr]&#x27;" in told
     assert buttons["What is this?"]
     assert not buttons["Read the text"]
-    assert "pip install" not in tab()[0]
 
 
 # --- the conversation alone ---
@@ -297,8 +296,11 @@ def test_evidence_names_the_parts_that_count_and_what_they_cost() -> None:
         [Turn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (picture,)), done=True)]
     )
     assert "<td>upper centre</td><td>50% less likely</td>" in html
-    assert "<td>bottom left</td><td>under 1% less likely</td>" in html
+    assert "bottom left" not in html
     assert html.count("20.0%</td>") == 2
+    nothing = replace(picture, occlusion=np.zeros((5, 5), np.float32))
+    turn = Turn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (nothing,)), done=True)
+    assert "No part decides alone" in pictures_view.conversation([turn])
 
 
 def test_a_picture_that_browsers_do_not_show_becomes_one_that_they_do(tmp_path: Path) -> None:
