@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmpipe.audio import media
 from mmpipe.demo.errors import told
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
     from mmpipe.pipelines.multimodal_qa import AskOptions, Conversation, Evidence
     from mmpipe.types import Answer
 
+T = TypeVar("T")
+
 MAX_PICTURES = 6
 MAX_PICTURE_BYTES = 20 * 2**20
 #: What browsers show as it is.
 _SHOWN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif"})
+#: Of their own: what waits for a model here would hold up others in those of the event loop.
+_THREADS = ThreadPoolExecutor(24, "mmpipe-pictures")
 _BUSY = "One thing after the other: the answer before is still on its way."
 
 
@@ -66,9 +72,9 @@ class Desk:
         heard = isinstance(question, Path)
         with self._turn(Turn("" if heard else str(question), new, heard=heard)):
             yield
-            qa = await asyncio.to_thread(lambda: models.qa)
+            qa = await _aside(lambda: models.qa)
             conversation = self._conversation = self._conversation or qa.conversation()
-            stream = await asyncio.to_thread(conversation.stream, question, list(new), **options)
+            stream = await _aside(conversation.stream, question, list(new), **options)
             async for piece in stream:
                 self._update(text=self.turns[-1].text + piece)
                 yield
@@ -77,7 +83,7 @@ class Desk:
             speech = None
             if answer.speech is not None:
                 speech = self._path("answer.mp3")
-                await asyncio.to_thread(media.save, answer.speech, speech)
+                await _aside(media.save, answer.speech, speech)
             self._update(asked=answer.question, text=answer.text, answer=answer, speech=speech)
         yield
 
@@ -85,10 +91,10 @@ class Desk:
         """The text in ``pictures``."""
         with self._turn(Turn("Read the text.", tuple(pictures))):
             yield
-            reader = await asyncio.to_thread(lambda: models.reader)
+            reader = await _aside(lambda: models.reader)
             found: tuple[TextLine, ...] = ()
             for picture in pictures:
-                found += await asyncio.to_thread(reader.read, picture)
+                found += await _aside(reader.read, picture)
                 self._update(lines=found)
                 yield
         yield
@@ -97,13 +103,13 @@ class Desk:
         """``pictures`` with the text in them in another language."""
         with self._turn(Turn(f"Translate the text into {name(to)}.", tuple(pictures))):
             yield
-            reader = await asyncio.to_thread(lambda: models.reader)
+            reader = await _aside(lambda: models.reader)
             for picture in pictures:
-                if not await asyncio.to_thread(reader.read, picture):
+                if not await _aside(reader.read, picture):
                     raise InputError("There is no text in the picture that can be read. Try a sharper or larger one.")
-                translated = await asyncio.to_thread(reader.translate, picture, to)
+                translated = await _aside(reader.translate, picture, to)
                 path = self._path(f"{picture.stem}.{to}.png")
-                await asyncio.to_thread(images.save, translated, path)
+                await _aside(images.save, translated, path)
                 self._update(drawn=(*self.turns[-1].drawn, path))
                 yield
         yield
@@ -117,10 +123,10 @@ class Desk:
                 raise InputError("There is no answer yet. Ask something about a picture first.")
             if answer.read:
                 raise InputError("That answer is text that stands in the picture: it rests on the text itself.")
-            qa = await asyncio.to_thread(lambda: models.qa)
-            evidence = await asyncio.to_thread(qa.explain, list(self._shown), answer.question)
+            qa = await _aside(lambda: models.qa)
+            evidence = await _aside(qa.explain, list(self._shown), answer.question)
             path = self._path("evidence.png")
-            await asyncio.to_thread(lambda: images.save(evidence.draw(), path))
+            await _aside(lambda: images.save(evidence.draw(), path))
             self._update(evidence=evidence, drawn=(path,))
         yield
 
@@ -167,6 +173,11 @@ class Desk:
         path = self.folder / f"made-{self._made}" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+async def _aside(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """What ``work`` gives, without holding up the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(work, *arguments, **options))
 
 
 def checked(picture: Path) -> Path:

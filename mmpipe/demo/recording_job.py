@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,7 @@ from mmpipe.demo.errors import told
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import name, pairs_here
 from mmpipe.errors import InputError, MediaError, MmpipeError
+from mmpipe.files import writing
 from mmpipe.pipelines.speech_translation import SpeechTranslator
 from mmpipe.pipelines.track import SpeechTrack
 from mmpipe.types import SPEECH_RATE_HZ, Audio, TranslatedSegment
@@ -92,7 +94,7 @@ class RecordingJob:
         self.source, self.folder, self.wanted = source, folder, wanted
         self.speaks = wanted.speak and wanted.to in pairs_here().spoken
         self.stages = ("decoded", "recognised", "translated", *(["spoken"] if self.speaks else []))
-        self._changed, self._cancelled = changed, Event()
+        self._changed, self._cancelled, self._discarded = changed, Event(), Event()
         self._progress, self._lock = _Progress(done_s=dict.fromkeys(self.stages, 0.0)), Lock()
 
     @property
@@ -103,6 +105,13 @@ class RecordingJob:
     def cancel(self) -> None:
         """Stop soon, and keep what is finished."""
         self._cancelled.set()
+
+    def discard(self) -> None:
+        """Stop soon, and keep nothing."""
+        self._discarded.set()
+        self.cancel()
+        if self.snapshot().state is not State.RUNNING:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def cancelled(self) -> bool:
@@ -126,6 +135,8 @@ class RecordingJob:
             self._set(state=State.STOPPED if self.cancelled else State.DONE)
         except Exception as error:
             self._set(state=State.FAILED, error=named(told(error), self.source))
+        if self._discarded.is_set():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- the stages ---
 
@@ -133,7 +144,8 @@ class RecordingJob:
         """Make what the browser plays and draws."""
         info = probe(self.source)
         self._set(has_video=info.has_video, duration_s=info.duration_s or 0.0)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         loudest, decoded_s = 0.0, 0.0
         with media.AudioWriter(self.listenable, SPEECH_RATE_HZ) as writer:
             for block in media.stream(self.source):
@@ -170,7 +182,7 @@ class RecordingJob:
             if not now.segments:
                 if failure is not None:
                     raise failure
-                if self.cancelled:
+                if partly:
                     return
                 raise MediaError("Nobody speaks in this recording, as far as mmpipe can hear. Is it the right one?")
             if self.speaks:
@@ -178,6 +190,8 @@ class RecordingJob:
         if not partly:
             for stage in self.stages:
                 self._reach(stage, now.duration_s)
+        if self._discarded.is_set():
+            return
         self._keep(list(self._texts(now.segments)))
         if self.speaks:
             self._keep([Download("Sound", f"{name(self.wanted.to)}, spoken", track_path)])
@@ -201,7 +215,8 @@ class RecordingJob:
 
     def _written(self, suffix: str, kind: str, label: str, text: str) -> Download:
         path = self.folder / f"{self.source.stem}.{suffix}"
-        path.write_text(text, "utf-8")
+        with writing(path):
+            path.write_text(text, "utf-8")
         return Download({"json": "Data"}.get(kind, f"Subtitles, {kind.upper()}"), label, path)
 
     def _mux(self, speech: Path, items: tuple[TranslatedSegment, ...]) -> Path:

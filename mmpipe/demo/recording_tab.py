@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +44,24 @@ class _Desk:
 
     folder: Path
     job: RecordingJob | None = None
-    jobs: int = field(default=0)
+    jobs: int = 0
 
     def begin(self, source: Path, wanted: Wanted, news: Any) -> RecordingJob:
         """A job in place of the one before, whose files go."""
-        if self.job is not None:
-            self.job.cancel()
-            shutil.rmtree(self.job.folder, ignore_errors=True)
+        self.close()
         self.jobs += 1
         self.job = RecordingJob(source, self.folder / f"translated-{self.jobs}", wanted, news)
         return self.job
 
     def close(self) -> None:
         if self.job is not None:
-            self.job.cancel()
+            self.job.discard()
 
 
 def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
     pairs, visitors = pairs_here(), Visitors(_Desk)
+    threads = ThreadPoolExecutor(AT_ONCE, "mmpipe-recording")  # for minutes at a time: not those that all others use
 
     with gr.Column(elem_classes="mm-panel mm-desk"):
         given = filled_by("recorder.js", "rec-given", hint=_LIMITS)
@@ -101,20 +101,23 @@ def build(models: DemoModels) -> None:
             )
             return
         news, loop = asyncio.Event(), asyncio.get_running_loop()
+        desk = visitors.of(request)
         try:
             recording = visitors.claim(request, upload["path"])
-            job = visitors.of(request).begin(
+            job = desk.begin(
                 recording, Wanted(to, language or None, speaks), lambda: loop.call_soon_threadsafe(news.set)
             )
         except (MmpipeError, OSError) as error:
             yield view.problem(told(error)), None, *idle
             return
         yield view.stages(job.snapshot()), None, gr.update(interactive=False), gr.update(visible=True, interactive=True)
-        work, shown = asyncio.ensure_future(asyncio.to_thread(job.run, models)), None
+        work, shown = loop.run_in_executor(threads, job.run, models), None
         try:
             while not work.done():
                 await _first(work, news)
                 news.clear()
+                if desk.job is not job:  # another was begun, and tells the page itself
+                    return
                 now = job.snapshot()
                 key = len(now.segments), len(now.downloads), now.done_s["decoded"] >= now.duration_s > 0
                 changed = view.player(job, now) if key != shown else gr.skip()

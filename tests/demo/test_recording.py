@@ -250,6 +250,21 @@ def test_what_was_finished_before_it_was_stopped_is_kept(talk: Path, tmp_path: P
     assert "kept" in recording_view.stages(now)
 
 
+def test_a_job_that_nobody_wants_any_more_leaves_nothing(talk: Path, tmp_path: Path) -> None:
+    def watch() -> None:
+        if job.snapshot().segments:
+            job.discard()
+
+    job = RecordingJob(talk, tmp_path / "out", Wanted("pt", "en"), watch)
+    job.run(Models())
+    assert not job.folder.exists()
+    assert not job.snapshot().downloads
+    finished = run(talk, tmp_path / "again")
+    assert finished.folder.exists()
+    finished.discard()
+    assert not finished.folder.exists()
+
+
 def test_without_a_voice_it_stays_text(data: Path, tmp_path: Path) -> None:
     now = run(
         data / "librivox" / "sense_and_sensibility_0880.wav", tmp_path / "out", Wanted("pt", "en", speak=False)
