@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,15 @@ def build(models: DemoModels) -> None:
             )
             return
         news, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(news.set)
+
         desk = visitors.of(request)
         try:
             recording = visitors.claim(request, upload["path"])
-            job = desk.begin(
-                recording, Wanted(to, language or None, speaks), lambda: loop.call_soon_threadsafe(news.set)
-            )
+            job = desk.begin(recording, Wanted(to, language or None, speaks), tell)
         except (MmpipeError, OSError) as error:
             yield view.problem(told(error)), None, *idle
             return
