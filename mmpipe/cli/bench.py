@@ -22,6 +22,7 @@ Data = Annotated[Path, typer.Option(help="Folder with clips.tsv (file, language,
 Runs = Annotated[int, typer.Option(help="Times each system runs; medians are reported.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
 Pictures = Annotated[Path, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
+Adapter = Annotated[Path | None, typer.Option(help="Folder of an adapter; none: the one mmpipe carries.")]
 DATA = Path("tests/data")
 PICTURES = Path.home() / ".cache/mmpipe/evaluation"
 Keep = Annotated[Path | None, typer.Option(help="Folder that keeps the recordings, logs and memory over time.")]
@@ -216,6 +217,7 @@ def generation(
 def calibration(
     simulated: Annotated[int, typer.Option(help="Simulated pictures to fit on.", min=50)] = 400,
     pictures: Pictures = PICTURES,
+    adapter: Adapter = None,
     as_json: AsJson = False,
 ) -> None:
     """Is an answer about a picture right as often as it is said to be, and what does it cost to refuse the others?"""
@@ -223,15 +225,17 @@ def calibration(
 
     require("torch", "qa", "Answering questions")
     from mmpipe.evaluate import calibration_bench
+    from mmpipe.fusion.checkpoint import SHIPPED
 
-    _show_each(calibration_bench.calibration(pictures, simulated), as_json)
+    _show_each(calibration_bench.calibration(pictures, simulated, adapter or SHIPPED), as_json)
 
 
 @app.command()
 @guarded
 def evidence(
-    count: Annotated[int, typer.Option(help="Pictures in which something is deleted.", min=1)] = 80,
+    count: Annotated[int, typer.Option(help="Pictures in which something is deleted.", min=1)] = 60,
     pictures: Pictures = PICTURES,
+    adapter: Adapter = None,
     as_json: AsJson = False,
 ) -> None:
     """Does the evidence for an answer show what it rests on? Deletion, and pointing at what is shown."""
@@ -239,5 +243,6 @@ def evidence(
 
     require("torch", "qa", "Answering questions")
     from mmpipe.evaluate import evidence_bench
+    from mmpipe.fusion.checkpoint import SHIPPED
 
-    _show_each(evidence_bench.evidence(pictures, count), as_json)
+    _show_each(evidence_bench.evidence(pictures, count, adapter or SHIPPED), as_json)

@@ -23,6 +23,7 @@ from mmpipe.evaluate.fusion import PLAIN, Rate, Shown, pictures
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.extras import require
 from mmpipe.fusion.chat import Message
+from mmpipe.fusion.checkpoint import SHIPPED
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL
 from mmpipe.pipelines.multimodal_qa.explaining import (
@@ -57,7 +58,7 @@ class _Deleted:
     random: float
 
 
-def evidence(cache: Path, count: int = 80) -> Iterator[Row]:
+def evidence(cache: Path, count: int = 60, adapter: Path = SHIPPED) -> Iterator[Row]:
     """Rows of figures with 95 % intervals. ``count``: pictures for the deletion, evenly from both lists; the pointing
     game is played on all stamps. ``cache``: keeps the pictures."""
     stamps, photos = (
@@ -65,7 +66,7 @@ def evidence(cache: Path, count: int = 80) -> Iterator[Row]:
     )
     both = [*stamps, *photos]
     chosen = [both[index * len(both) // count] for index in range(min(count, len(both)))]
-    with MultimodalQA() as qa:
+    with MultimodalQA(adapter) as qa:
         yield from _deletion(qa, [load(root / one.path) for root, one in chosen])
         yield from _pointing(qa.model.encoder, stamps)
 
