@@ -148,7 +148,7 @@ def session(page: Page, url: str, begin: str) -> dict[str, float]:
     page.wait_for_function("performance.now() - window.began > 12_000", timeout=60_000)
     after = me.cpu_times()
     marks = page.evaluate("[window.first, window.last, window.began, window.shown]")
-    first, last, began = (float(mark or "nan") / 1000 for mark in marks[:3])
+    first, last, began = (float(mark or "inf") / 1000 for mark in marks[:3])
     return {
         "first caption s": first - began - FIRST_S,
         "last word s": last - began - LAST_S,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 
 from mmpipe.evaluate.clips import Clip
@@ -74,6 +75,11 @@ def wait_for_last_word(page: Page, said: str) -> None:
     expect(page.locator(".mm-live .mm-source").filter(has_text=last).first).to_be_visible(timeout=SOON_MS)
 
 
+def grave(page: Page) -> list[str]:
+    """What keeps people out of the page as it is now."""
+    return [found["id"] for found in Axe().run(page)["violations"] if found["impact"] in ("serious", "critical")]
+
+
 def downloaded(page: Page, button: str) -> bytes:
     with page.expect_download() as download:
         page.get_by_role("button", name=button, exact=True).click()
@@ -94,6 +100,7 @@ def test_what_is_said_is_written_translated_spoken_and_kept(page: Page, said: st
     stop(page)
     page.wait_for_function("window.loudest > 0.05", timeout=SOON_MS)  # silence stays at 0
 
+    assert not grave(page)
     source, target = texts(page, "source"), texts(page, "target")
     assert word_error_rate([said], [" ".join(source)], "en") <= MOST_ERRORS
     assert len(PORTUGUESE & set(" ".join(target).lower().split())) >= 3
@@ -122,6 +129,9 @@ def test_what_is_said_is_written_translated_spoken_and_kept(page: Page, said: st
     measured = page.get_by_role("region", name="Delays of the last sentences").locator("tbody tr").first
     expect(measured).to_be_visible()
     assert re.findall(r"\d+\.\d+ s", measured.inner_text())
+    assert not grave(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 
 def test_visitors_who_speak_at_the_same_time_see_their_own_words(

@@ -6,6 +6,12 @@ export class CaptionView {
   /** @param {(name: string) => HTMLElement} part  finds an element by its `data-part` */
   constructor(part) {
     this.part = part;
+    this.follows = true;
+    const scroll = part("scroll");
+    scroll.addEventListener("scroll", () => {
+      this.follows = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_PX;
+    });
+    new ResizeObserver(() => this.#following(() => {})).observe(scroll);
   }
 
   clear() {
@@ -34,10 +40,10 @@ export class CaptionView {
   }
 
   #following(change) {
-    const scroll = this.part("scroll");
-    const follows = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_PX;
+    const { follows } = this;
     change();
-    if (follows) scroll.scrollTop = scroll.scrollHeight;
+    if (follows) this.part("scroll").scrollTop = this.part("scroll").scrollHeight;
+    this.follows = follows;
   }
 }
 
