@@ -17,6 +17,7 @@ DATA = Path(__file__).parents[1] / "tests" / "data"
 OUT = Path(__file__).parents[1] / "mmpipe" / "demo" / "examples"
 SPEECH_BITS_PER_S = 24_000
 PICTURES = ("koala", "macaw", "coffee")
+PROMPTS = ("queue-youarenext", "conf-onlyperson", "conf-noempty")
 VIDEO_FPS = 5
 SIGN = ("MUSEUM", "Open every day except Monday", "Please do not touch the pictures")
 
@@ -25,8 +26,13 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     speech = media.load(DATA / "sense_and_sensibility.flac", 48_000)
     _write_sound(OUT / "sense_and_sensibility.ogg", speech)
-    _write_sound(OUT / "echo_test_es.ogg", media.load(DATA / "prompts" / "es" / "demo-echotest.wav", 48_000))
-    _write_video(OUT / "audio_book.mp4", DATA / "pictures" / "coffee.jpg", media.resample(speech.slice(0, 17.0), 24_000))
+    pause = Audio(np.zeros(33_600, np.float32), 48_000)
+    prompts = [media.load(DATA / "prompts" / "es" / f"{name}.wav", 48_000) for name in PROMPTS]
+    spoken = media.concatenate([part for prompt in prompts for part in (prompt, pause)], 48_000)
+    _write_sound(OUT / "announcements_es.ogg", spoken)
+    _write_video(
+        OUT / "audio_book.mp4", DATA / "pictures" / "coffee.jpg", media.resample(speech.slice(0, 17.0), 24_000)
+    )
     for name in PICTURES:
         (OUT / f"{name}.jpg").write_bytes((DATA / "pictures" / f"{name}.jpg").read_bytes())
     _draw_sign(OUT / "sign.png")

@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 #: (what the button says, file, language of the recording)
 _EXAMPLES = (
     ("Audio book, English", "sense_and_sensibility.ogg", "en"),
-    ("Announcement, Spanish", "echo_test_es.ogg", "es"),
+    ("Announcements, Spanish", "announcements_es.ogg", "es"),
     ("Video, English", "audio_book.mp4", "en"),
 )
 #: Recordings that are worked on at the same time; they share the batches of every stage.
