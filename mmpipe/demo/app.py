@@ -22,6 +22,7 @@ from mmpipe.demo.service import LiveService
 from mmpipe.demo.theme import theme
 from mmpipe.serve.wire import PATH, Close
 
+
 def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAPI:
     """The application over ``models``, which are warmed up when it starts."""
     options = options or DemoOptions()
