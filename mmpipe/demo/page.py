@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 import gradio as gr
 
+from mmpipe.demo import live_tab, measure_tab, pictures_tab, recording_tab
 from mmpipe.demo.live_tab import STATIC, mounted
 from mmpipe.demo.models import DemoModels
 
-#: (title, module of this package), in the order of the page
+#: (title, module), in the order of the page
 TABS = (
-    ("Live", "live_tab"),
-    ("Recordings", "recording_tab"),
-    ("Pictures", "pictures_tab"),
-    ("Measure", "measure_tab"),
+    ("Live", live_tab),
+    ("Recordings", recording_tab),
+    ("Pictures", pictures_tab),
+    ("Measure", measure_tab),
 )
 
 
@@ -27,9 +25,6 @@ def build_page(models: DemoModels) -> gr.Blocks:
         gr.HTML(head, elem_id="head", apply_default_css=False, js_on_load=mounted("status.js"))
         with gr.Tabs(overflow_behavior="wrap"):
             for title, module in TABS:
-                name = f"mmpipe.demo.{module}"
-                if find_spec(name) is None:
-                    continue
-                with gr.Tab(title, id=module.removesuffix("_tab")):
-                    import_module(name).build(models)
+                with gr.Tab(title, id=module.__name__.rpartition(".")[2].removesuffix("_tab")):
+                    module.build(models)
     return page

@@ -37,7 +37,8 @@ def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger
     with ExitStack() as stack:
         # Taken before anything is loaded, so that a mistake shows at once and the first visitor only has to wait.
         listening = stack.enter_context(listen(options.host, options.port))
-        require("gradio", "demo", "The demo")
+        for module in ("gradio", "websockets", "prometheus_client", "psutil"):
+            require(module, "demo", "The demo")
         from mmpipe.demo.app import create_app
         from mmpipe.demo.models import DemoModels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,15 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         result = CliRunner().invoke(cli, ["demo", "--port", str(port)])
     assert result.exit_code == 1
     assert "Choose another port" in " ".join(result.output.split())
+
+
+def test_a_missing_extra_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = CliRunner().invoke(cli, ["demo", "--port", str(port)])
+    assert result.exit_code == 1
+    assert "pip install 'mmpipe[demo]'" in " ".join(result.output.split())
 
 
 def test_a_port_that_cannot_be_is_refused() -> None:

@@ -238,7 +238,7 @@ class LiveTab {
     const said = {
       ended: text === "finished" ? "Finished." : `The server ended the session: ${text}.`,
       left: "Stopped.",
-      forgotten: "The server was started anew, or you were away for too long: it does not know this session any more. What is on the page is kept; press Start for a new session.",
+      forgotten: "The server was started anew, or you were away for too long: it does not know this session any more. What is on the page can be downloaded below; Start anew begins on an empty page.",
       refused: text || "The server refused the session.",
     }[why];
     this.enter("ended", said, why !== "ended" && why !== "left");
