@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from mmpipe import SpeechTranslator
 from mmpipe.audio import media
-from mmpipe.demo import recording_job, recording_view
+from mmpipe.demo import pictures_tab, recording_job, recording_tab, recording_view
 from mmpipe.demo.pairs import pairs_here
 from mmpipe.demo.recording_job import RecordingJob, State, Wanted
 from mmpipe.evaluate.clips import Clip
@@ -328,6 +328,15 @@ def test_what_whisper_wrote_in_english_is_not_called_what_was_said(data: Path, t
     shown = recording_view.player(job, replace(job.snapshot(), segments=(item,)))
     assert shown is not None
     assert shown["source"] == {"code": "en", "name": "English, from spoken German"}
+
+
+def test_the_examples_are_shipped_and_small() -> None:
+    files = {file for _, file, _ in recording_tab._EXAMPLES} | {file for _, file in pictures_tab._EXAMPLES}
+    shipped = {path.name: path.stat().st_size for path in recording_tab.EXAMPLES.iterdir()}
+    assert shipped.keys() == files | {"README.md"}
+    assert sum(shipped.values()) < 700_000
+    told = (recording_tab.EXAMPLES / "README.md").read_text("utf-8")
+    assert all(f"`{file}`" in told for file in files)
 
 
 def test_texts_are_never_markup(data: Path, tmp_path: Path) -> None:
