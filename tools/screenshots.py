@@ -52,7 +52,8 @@ def demo() -> Iterator[str]:
 
 def wait_until_ready(url: str) -> None:
     pause = Event()
-    with httpx.Client(transport=httpx.HTTPTransport(retries=10), timeout=120) as client:
+    transport = httpx.HTTPTransport(retries=10, limits=httpx.Limits(max_keepalive_connections=0))
+    with httpx.Client(transport=transport, timeout=120) as client:
         while not all(
             model["state"] in ("ready", "failed") for model in client.get(f"{url}/demo/status").json()["models"]
         ):

@@ -22,7 +22,7 @@ from mmpipe.audio import media
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: From the start of the process until every model is loaded, on a machine that does other things besides.
-READY_S = 120.0
+READY_S = 300.0
 
 #: What is said into the microphone of the browser: 4 s of the audio book.
 SPOKEN = "librivox/sense_and_sensibility_0890.wav"
@@ -56,12 +56,16 @@ class DemoServer:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        return self._process.wait(timeout=20)
+        return self._process.wait(timeout=60)
 
     def wait_until(self, ready: Callable[[dict], bool]) -> None:
         """Until ``ready`` of what ``/demo/status`` says."""
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=READY_S) as client:
-            ready_within(READY_S, lambda: ready(client.get(f"{self.url}/demo/status").json()))
+
+        def status() -> dict:  # a connection each time: one that is kept may be closed on a machine that is busy
+            with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=READY_S) as client:
+                return client.get(f"{self.url}/demo/status").json()
+
+        ready_within(READY_S, lambda: ready(status()))
 
 
 def ready_within(seconds: float, ready: Callable[[], bool]) -> None:

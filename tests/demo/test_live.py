@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
@@ -112,7 +112,7 @@ def test_what_is_said_is_written_translated_spoken_and_kept(page: Page, said: st
     flat = " ".join(line for line in cues.splitlines() if line and "-->" not in line and not line.isdigit())
     for text in (*source, *target):
         assert set(text.split()) <= set(flat.split())
-    page.get_by_label("Text", exact=True).select_option("translation")
+    page.locator("[data-part=text]").select_option("translation")
     only = downloaded(page, "WebVTT").decode()
     assert only.startswith("WEBVTT")
     assert source[0].split()[0] not in only.split()
@@ -199,21 +199,23 @@ def test_a_page_without_a_microphone_says_what_to_do(browser: Browser, server: A
 
 
 @pytest.fixture
-def mortal(browser: Browser, demo_server: Callable[[], Any]) -> Iterator[tuple[Any, Page, BrowserContext]]:
+def mortal(browser: Browser, demo_server: Callable[[], Any]) -> Iterator[tuple[Any, Page]]:
     """A server that may be killed, and a page on it."""
     server = demo_server()
-    server.start()
-    server.wait_until(lambda state: state["live"])
     context = browser.new_context(permissions=["microphone"], locale="en-GB")
-    page = context.new_page()
-    page.goto(server.url)
-    yield server, page, context
-    context.close()
-    server.stop()
+    server.start()
+    try:
+        server.wait_until(lambda state: state["live"])
+        page = context.new_page()
+        page.goto(server.url)
+        yield server, page
+    finally:
+        context.close()
+        server.stop()
 
 
-def test_the_page_outlives_its_server(mortal: tuple[Any, Page, BrowserContext], said: str) -> None:
-    server, page, _ = mortal
+def test_the_page_outlives_its_server(mortal: tuple[Any, Page], said: str) -> None:
+    server, page = mortal
     start(page)
     wait_for_last_word(page, said)
     expect(page.locator("[data-part=rows] .mm-source").first).to_be_visible(timeout=SOON_MS)
