@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +36,6 @@ Row = dict[str, Any]
 _SEED = 20
 _THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6)
 _NEWTON_STEPS = 30
-_FOUR = ("name",) * 4  # what is chosen from is no yes or no
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +68,36 @@ def calibration(cache: Path, simulated: int = 400, adapter: Path = SHIPPED) -> I
             "slope": round(scales[form].slope, 2),
             "intercept": round(scales[form].intercept, 2),
         }
-    chosen_from = _choices(model, seen)
-    power = fit_power(chosen_from)
-    yield {"fitted on": "simulated", "form": "choice of four", "answers": len(chosen_from), "power": power}
     listed = {which: _listed(model, which, cache) for which in ("stamps", "photos")}
     judged = {which: _marked(model, seen, lists.questions(seen.shown, members)) for which, seen in listed.items()}
     for which, marked in judged.items():
         for form, scale in scales.items():
             within = [one for one in marked if one.form == form and one.sort != "beyond"]
-            likelihoods = [one.likelihood for one in within]
-            yield {"list": which, "form": form} | _judged(
-                [one.right for one in within], likelihoods, [scale(value) for value in likelihoods]
-            )
-        chosen_from = _choices(model, listed[which])
-        before, after = ([shares(_FOUR, one, using) for one in chosen_from] for using in (1.0, power))
-        right = [max(one) == one[0] for one in chosen_from]
-        yield {"list": which, "form": "choice of four"} | _judged(right, [*map(max, before)], [*map(max, after)])
+            right, before = [one.right for one in within], [one.likelihood for one in within]
+            after = _judged(right, [scale(value) for value in before])
+            yield {"list": which, "form": form} | after | {"uncalibrated": round(calibration_error(right, before), 3)}
+    for which, seen in listed.items():
+        four = _choices(model, seen)
+        right, sure = [max(one) == one[0] for one in four], [max(shares(one)) for one in four]
+        yield {"list": which, "form": "choice of four"} | _judged(right, sure)
     for which, marked in judged.items():
         for threshold in _THRESHOLDS:
             yield {"list": which, "threshold": threshold} | _cost(marked, scales, threshold)
 
 
 def fit(likelihoods: Sequence[float], right: Sequence[bool]) -> Scale:
-    """Logistic regression of ``right`` on the log odds of ``likelihoods``, by Newton's method."""
+    """Logistic regression of ``right`` on the log odds of ``likelihoods``, by Newton's method.
+
+    A scale that changes nothing weighs as much as a few answers: with all of them right there is still a fit.
+    """
     x = np.column_stack([[log_odds(value) for value in likelihoods], np.ones(len(right))])
-    y, weights = np.asarray(right, float), np.array([1.0, 0.0])
+    y, plain = np.asarray(right, float), np.array([1.0, 0.0])
+    weights = np.zeros(2)  # from there Newton does not overshoot
     for _ in range(_NEWTON_STEPS):
         p = 1 / (1 + np.exp(-x @ weights))
-        curvature = x.T @ (x * (p * (1 - p))[:, None]) + 1e-6 * np.eye(2)
-        weights += np.linalg.solve(curvature, x.T @ (y - p))
+        curvature = x.T @ (x * (p * (1 - p))[:, None]) + np.eye(2)
+        weights += np.linalg.solve(curvature, x.T @ (y - p) - (weights - plain))
     return Scale(*map(float, weights))
-
-
-def fit_power(logprobs: Sequence[Sequence[float]]) -> float:
-    """Which power of the likelihoods makes the first of each, the right one, the likeliest altogether."""
-
-    def surprise(power: float) -> float:
-        return -sum(log(max(shares(_FOUR, one, power)[0], 1e-12)) for one in logprobs)
-
-    return min((step / 100 for step in range(5, 201)), key=surprise)
 
 
 # -- answers ----------------------------------------------------------------------------------------------------
@@ -189,13 +178,12 @@ def _choices(model: FusedModel, seen: _Seen) -> list[list[float]]:
 # -- figures ----------------------------------------------------------------------------------------------------
 
 
-def _judged(right: Sequence[bool], before: Sequence[float], after: Sequence[float]) -> Row:
+def _judged(right: Sequence[bool], sure: Sequence[float]) -> Row:
     return {
         "answers": len(right),
         "right": str(Rate(sum(right), len(right))),
-        "calibration error": round(calibration_error(right, before), 3),
-        "calibrated": round(calibration_error(right, after), 3),
-        "ranking": round(ranking(right, after), 3),
+        "calibration error": round(calibration_error(right, sure), 3),
+        "ranking": round(ranking(right, sure), 3),
     }
 
 

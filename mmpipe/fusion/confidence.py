@@ -29,8 +29,6 @@ class Scale:
 
 #: Fitted on simulated pictures, for the adapter that mmpipe carries: ``mmpipe bench calibration`` prints them.
 VERDICT, NAME = Scale(0.99, -0.07), Scale(0.56, 1.25)
-#: The same for choices other than yes and no: the power of their likelihoods.
-CHOICE = 1.0
 
 
 def confidence(answer: str, logprobs: Sequence[float], pictures: Sequence[ImageFeatures] = ()) -> float:
@@ -53,13 +51,9 @@ def likelihood(answer: str, logprobs: Sequence[float], pictures: Sequence[ImageF
     return own * min(class_probability(picture) for picture in pictures)
 
 
-def shares(choices: Sequence[str], logprobs: Sequence[float], power: float = CHOICE) -> list[float]:
-    """The probability of each of ``choices`` that it is the right one, if one of them is; they sum to 1.
-
-    ``logprobs``: natural, of each as an answer. ``power``: of the likelihoods, but for yes and no, where it is 1.
-    """
-    power = 1.0 if all(map(is_verdict, choices)) else power
-    weights = [exp(power * (logprob - max(logprobs))) for logprob in logprobs]
+def shares(logprobs: Sequence[float]) -> list[float]:
+    """The probability of each choice, if one of them is right: they sum to 1. ``logprobs``: natural, as answers."""
+    weights = [exp(logprob - max(logprobs)) for logprob in logprobs]
     return [weight / sum(weights) for weight in weights]
 
 

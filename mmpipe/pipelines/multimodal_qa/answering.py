@@ -107,7 +107,7 @@ class Answerer:
         scored = Choices(self._engine.language_model, [*spelled, REFUSAL]).score(self._engine, prompt)
         *logprobs, doubt = (choice.logprob for choice in scored)
         in_doubt = exp(doubt)
-        by_text = sorted(zip(choices, shares(english, logprobs), english, strict=True), key=lambda one: -one[1])
+        by_text = sorted(zip(choices, shares(logprobs), english, strict=True), key=lambda one: -one[1])
         best, share, said = by_text[0]
         refused = in_doubt > 0.5
         return Said(

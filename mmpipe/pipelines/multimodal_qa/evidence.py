@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PANEL_PX = 320  # the longer side of each picture in the overlay
 _CAPTION_PX = 22
 _MARGIN_PX = 8
+_COUNTS_NATS = 0.05  # 5 % of the probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +106,10 @@ def _row(evidence: PictureEvidence) -> NDArray[np.uint8]:
     panels = [(small, "picture")]
     if evidence.activation is not None:
         panels.append((draw_heat(small, evidence.activation), f"speaks for: {evidence.label}"))
-    panels.append((draw_heat(small, evidence.occlusion), "covered, the answer loses"))
+    if evidence.occlusion.max() > _COUNTS_NATS:
+        panels.append((draw_heat(small, evidence.occlusion), "covered, the answer loses"))
+    else:  # heat is drawn from the lowest to the highest: it would show noise
+        panels.append((small, "covered anywhere, it stays"))
     return np.concatenate([_framed(panel, caption) for panel, caption in panels], axis=1)
 
 

@@ -42,7 +42,6 @@ def test_what_is_seen_is_named_and_what_cannot_be_known_is_not_invented(real: Mu
         assert 0.1 < answer.confidence <= 1
 
 
-@pytest.mark.xfail(strict=False, reason="the adapter that mmpipe carries confuses the kinds of some animals")
 @pytest.mark.parametrize(("name", "kind"), [("koala.jpg", "a bird"), ("macaw.jpg", "a mammal")])
 def test_an_animal_is_of_one_kind_only(real: MultimodalQA, parts: Any, name: str, kind: str) -> None:
     assert real.ask(parts.PICTURES / name, f"Is it {kind}?").text == "No."
@@ -91,11 +90,10 @@ def test_the_evidence_for_an_animal_is_where_the_animal_is(real: MultimodalQA, p
     row, column = np.unravel_index(koala.activation.argmax(), koala.activation.shape)
     assert 1 <= row <= 7
     assert 2 <= column <= 6
-    row, column = np.unravel_index(koala.occlusion.argmax(), koala.occlusion.shape)
-    assert row in (1, 2, 3)
-    assert column in (1, 2, 3)
-    corners = koala.occlusion[[0, 0, -1, -1], [0, -1, 0, -1]]
-    assert koala.occlusion.max() > 3 * corners.max()
+    # a sure answer may survive that any one part is covered; one that does not needs the animal, not what is around it
+    around = koala.occlusion.copy()
+    around[1:, 1:4] = 0
+    assert around.max() < max(0.1, koala.occlusion.max() / 3)
 
 
 def test_a_message_may_mix_pictures_and_text(real: MultimodalQA, parts: Any) -> None:
