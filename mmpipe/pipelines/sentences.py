@@ -58,7 +58,7 @@ class SentenceAssembler:
         *whole, last = split_segment(segment)
         yield from whole
         too_long = last.end_s - last.start_s > self._options.max_s or len(last.text) > self._options.max_chars
-        if too_long or last.text.rstrip(_CLOSING)[-1:] in _TERMINAL:
+        if too_long or _ends(last.text, last.language):
             yield last
         else:
             self._tail = last
@@ -76,6 +76,14 @@ def sentences(segments: Iterable[Segment], options: SentenceOptions | None = Non
     for segment in segments:
         yield from assembler.feed(segment)
     yield from assembler.flush()
+
+
+def _ends(text: str, language: str) -> bool:
+    """Whether ``text`` ends a sentence. "And Mr." does not: with another word behind it, it would not be parted."""
+    text = text.rstrip(_CLOSING)
+    if not text.endswith("."):
+        return text[-1:] in _TERMINAL
+    return len(split_sentences(f"{text} So", language)) > len(split_sentences(text, language))
 
 
 def _join(a: Segment, b: Segment) -> Segment:

@@ -27,6 +27,13 @@ def test_a_sentence_that_goes_over_windows_is_put_together() -> None:
     ]
 
 
+def test_an_abbreviation_at_the_end_of_a_window_ends_no_sentence() -> None:
+    assert texts(segment("And Mr.", 0.0), segment("John Dashwood had leisure.", 1.2)) == [
+        "And Mr. John Dashwood had leisure."
+    ]
+    assert texts(segment("It was in 1900.", 0.0), segment("He left.", 2.0)) == ["It was in 1900.", "He left."]
+
+
 def test_sentences_have_the_times_of_their_words() -> None:
     first, second = split_segment(segment("It is late. Mr. Smith has gone home.", 10.0))
     assert (first.text, second.text) == ("It is late.", "Mr. Smith has gone home.")
