@@ -98,9 +98,9 @@ def demo_server() -> type[DemoServer]:
 
 @pytest.fixture(scope="session")
 def spoken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Chromium's microphone hears: half a second of silence, the clip, then silence."""
+    """What Chromium's microphone hears: two seconds of silence (a busy machine begins late), the clip, then silence."""
     audio = media.load(data / SPOKEN)
-    samples = np.concatenate([np.zeros(8_000, np.float32), audio.samples, np.zeros(60 * 16_000, np.float32)])
+    samples = np.concatenate([np.zeros(32_000, np.float32), audio.samples, np.zeros(60 * 16_000, np.float32)])
     path = tmp_path_factory.mktemp("microphone") / "spoken.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -134,7 +134,7 @@ def browser(spoken: Path) -> Iterator[Browser]:
 def page(browser: Browser, server: DemoServer) -> Iterator[Page]:
     """The page, open in a context of its own. A test fails if a script of it does."""
     context = browser.new_context(permissions=["microphone"], locale="en-GB", viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -50,6 +50,7 @@ def test_a_narrow_screen_shows_everything_without_scrolling_sideways(page: Page,
 
 def test_no_request_leaves_the_machine(browser: Browser, server: Any) -> None:
     context = browser.new_context(locale="en-GB")
+    context.set_default_timeout(60_000)
     page = context.new_page()
     asked: set[str] = set()
     page.on("request", lambda request: asked.add(request.url))
