@@ -11,19 +11,12 @@ from mmpipe.demo.downloads import SubtitleRequest
 from mmpipe.demo.errors import told
 from mmpipe.demo.measuring import figures, machine
 from mmpipe.demo.models import DemoModels
+from mmpipe.demo.pairs import MEANING
 from mmpipe.demo.service import LiveService
 from mmpipe.errors import MmpipeError
 from mmpipe.translate import NAMES
 from mmpipe.translate.text import UNSPACED
-from mmpipe.types import Tier
 
-#: What a tier means to somebody who reads the translation.
-TIERS = {
-    Tier.GOOD: "close to what a careful translator writes",
-    Tier.FAIR: "right in the main, clumsy in places",
-    Tier.GIST: "tells what it is about",
-    Tier.EXPERIMENTAL: "may be wrong without showing it",
-}
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 
@@ -56,7 +49,7 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
             ],
             "voices": offer.voices,
             "unspaced": sorted(UNSPACED),
-            "tiers": TIERS,
+            "tiers": MEANING,
         }
 
     @router.post("/subtitles")

@@ -10,7 +10,8 @@ from mmpipe.audio.synthesis import Speaker
 from mmpipe.translate import NAMES, TextTranslator
 from mmpipe.types import TIERS, Tier
 
-_MEANING = {
+#: What a tier means to somebody who reads the translation.
+MEANING = {
     Tier.GOOD: "close to what a careful translator writes",
     Tier.FAIR: "right in the main, clumsy in places",
     Tier.GIST: "tells what it is about",
@@ -54,7 +55,7 @@ class Pairs:
             tier = self.tier(source, target)
             if tier is None:
                 return f"Nothing here translates {name(source)} into {name(target)}."
-            return f"{name(source)} into {name(target)} is {tier}: {_MEANING[tier]}."
+            return f"{name(source)} into {name(target)} is {tier}: {MEANING[tier]}."
         best = [
             f"{name(start)} ({tier})"
             for tier in TIERS[:-1]
