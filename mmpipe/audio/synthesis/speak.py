@@ -120,8 +120,10 @@ class Speaker:
         return list(found)
 
     def languages(self) -> list[str]:
-        """Languages that some engine has a voice for."""
-        return sorted({language for engine in self._all_engines(None) for language in engine.voices})
+        """Languages that some engine has a voice for. No model is loaded to tell."""
+        if self._engines is not None:
+            return sorted({language for engine in self._engines for language in engine.voices})
+        return sorted(Kokoro.languages.union(*(engine.voices for engine in self._espeak())))
 
     def check(self, language: str, voice: str | None = None) -> None:
         """Raise now what :meth:`speak` would raise for this language and voice. Loads the engine."""
@@ -179,14 +181,15 @@ class Speaker:
         """All that can be listed here; a missing extra leaves its engine out."""
         if self._engines is not None:
             return self._engines
-        found: list[Synthesiser] = []
-        if language is None or language in Kokoro.languages:
-            found.append(self._make(Kokoro))
+        kokoro = [self._make(Kokoro)] if language is None or language in Kokoro.languages else []
+        return [*kokoro, *self._espeak()]
+
+    def _espeak(self) -> list[Synthesiser]:
         try:
-            found.append(self._make(Espeak))
+            return [self._make(Espeak)]
         except MissingDependencyError as error:
             log.info("%s", error)
-        return found
+            return []
 
     def _make(self, kind: type[Synthesiser]) -> Synthesiser:
         with self._building:

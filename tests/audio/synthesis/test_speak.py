@@ -174,6 +174,13 @@ def test_built_in_engines_are_chosen_by_language_and_voice(built_in):
         built_in.check("qqq")
 
 
+def test_built_in_languages_are_told_without_loading_a_model(built_in, monkeypatch):
+    engines = [built_in.choose(language)[0] for language in ("pt", "de")]
+    monkeypatch.setattr("mmpipe.audio.synthesis.kokoro.open_session", None)
+    with Speaker() as speaker:
+        assert speaker.languages() == sorted({language for engine in engines for language in engine.voices})
+
+
 def test_estimates_are_near_what_is_spoken(built_in):
     text = "O médico disse que ela deve descansar e beber bastante água. Depois, volta para casa."
     for speed in (1.0, 1.5):
