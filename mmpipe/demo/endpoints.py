@@ -35,19 +35,19 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
 
     @router.get("/languages")
     def languages() -> dict[str, Any]:
-        """What can be spoken, translated and heard. Waits until the engines are there, on a thread."""
+        """What can be spoken, translated and heard. Waits for the recogniser, on a thread."""
         try:
-            offer = models.offer()
+            spoken = models.recognised
         except MmpipeError as error:
             raise HTTPException(503, told(error)) from error
         return {
             "names": NAMES,
-            "spoken": offer.spoken,
+            "spoken": sorted(spoken),
             "routes": [
                 {"source": route.source, "target": route.target, "tier": route.tier, "via": route.steps}
-                for route in offer.routes
+                for route in models.pairs.routes.values()
             ],
-            "voices": offer.voices,
+            "voices": sorted(models.pairs.voices),
             "unspaced": sorted(UNSPACED),
             "tiers": MEANING,
         }

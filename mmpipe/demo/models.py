@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import psutil
 
 from mmpipe.batching import BatcherStats, Priority
+from mmpipe.demo.pairs import Pairs
 from mmpipe.errors import MissingDependencyError, MmpipeError
 from mmpipe.extras import require
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from mmpipe.pipelines.multimodal_qa import MultimodalQA, PictureReader
     from mmpipe.pipelines.speech_translation import SpeechTranslator
     from mmpipe.stage import Recogniser, Synthesiser, Translator
-    from mmpipe.translate import Route
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +49,6 @@ class ModelStatus:
     why: str = ""  # it failed
     seconds: float = 0.0  # that loading took
     memory_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What visitors can choose from. Languages in ISO 639-1."""
-
-    spoken: tuple[str, ...]  # that are recognised
-    routes: tuple[Route, ...]  # the best one of every pair that is translated
-    voices: tuple[str, ...]  # languages that can be spoken
 
 
 class Part(Generic[T]):
@@ -122,7 +114,7 @@ class DemoModels:
             for part in (self._recogniser, self._translators, self._synthesisers, self._live, self._reader, self._qa)
         )
 
-    # --- what the tabs use; each waits until it is loaded ---
+    # --- what the tabs use; models wait until they are loaded ---
 
     @property
     def live(self) -> LiveModels:
@@ -171,20 +163,25 @@ class DemoModels:
         """
         return self._reader.get()
 
-    def offer(self) -> Offer:
-        """What can be spoken, translated and heard. Does not wait for the warm-up.
+    @property
+    def recognised(self) -> frozenset[str]:
+        """Languages that visitors may speak, in ISO 639-1.
 
         Raises:
-            WeightsError, MissingDependencyError: a model cannot be had.
+            WeightsError, MissingDependencyError: the recogniser cannot be had.
         """
+        return self._recogniser.get().languages
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """What can be translated and heard. The page is built with it, so no model is loaded to tell."""
         from mmpipe.audio.synthesis import Speaker
         from mmpipe.translate import TextTranslator
 
-        return Offer(
-            spoken=tuple(sorted(self._recogniser.get().languages)),
-            routes=tuple(TextTranslator(self._translators.get()).languages()),
-            voices=tuple(Speaker(self._synthesisers.get()).languages()),
-        )
+        routes = TextTranslator(self._translators.get()).languages()
+        with Speaker() as speaker:
+            voices = speaker.languages()
+        return Pairs({(route.source, route.target): route for route in routes}, frozenset(voices))
 
     # --- how they are ---
 

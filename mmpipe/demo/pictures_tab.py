@@ -15,7 +15,6 @@ from mmpipe.demo import pictures_view as view
 from mmpipe.demo.errors import told
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.pairs import pairs_here
 from mmpipe.demo.pictures_desk import MAX_PICTURE_BYTES, MAX_PICTURES, Desk, checked
 from mmpipe.demo.recording_tab import EXAMPLES, filled_by
 from mmpipe.demo.recording_view import problem
@@ -42,7 +41,7 @@ Pictures = list[dict[str, str]] | None
 
 def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
-    pairs, visitors = pairs_here(), Visitors(Desk)
+    pairs, visitors = models.pairs, Visitors(Desk)
     missing = _missing()
     answers, reads = "qa" not in missing, "ocr" not in missing
 

@@ -15,7 +15,7 @@ from mmpipe import subtitles
 from mmpipe.audio import media, mux
 from mmpipe.demo.errors import told
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.pairs import name, pairs_here
+from mmpipe.demo.pairs import name
 from mmpipe.errors import InputError, MediaError, MmpipeError
 from mmpipe.files import writing
 from mmpipe.pipelines.speech_translation import SpeechTranslator
@@ -92,8 +92,7 @@ class RecordingJob:
         self, source: Path, folder: Path, wanted: Wanted, changed: Callable[[], object] = lambda: None
     ) -> None:
         self.source, self.folder, self.wanted = source, folder, wanted
-        self.speaks = wanted.speak and wanted.to in pairs_here().spoken
-        self.stages = ("decoded", "recognised", "translated", *(["spoken"] if self.speaks else []))
+        self.stages = ("decoded", "recognised", "translated", *(["spoken"] if wanted.speak else []))
         self._changed, self._cancelled, self._discarded = changed, Event(), Event()
         self._progress, self._lock = _Progress(done_s=dict.fromkeys(self.stages, 0.0)), Lock()
 
@@ -168,7 +167,7 @@ class RecordingJob:
         failure: MmpipeError | None = None
         with SpeechTrack(track_path, dub=True) as track:
             try:
-                for item in translator.stream(self.source, speak=self.speaks, dub=True, watch=self._reach):
+                for item in translator.stream(self.source, speak=self.wanted.speak, dub=True, watch=self._reach):
                     track.add(item)
                     with self._lock:
                         self._progress.segments.append(TranslatedSegment(item.source, item.translation))
@@ -185,7 +184,7 @@ class RecordingJob:
                 if partly:
                     return
                 raise MediaError("Nobody speaks in this recording, as far as mmpipe can hear. Is it the right one?")
-            if self.speaks:
+            if self.wanted.speak:
                 track.pad_to(now.segments[-1].source.end_s if partly else now.duration_s)
         if not partly:
             for stage in self.stages:
@@ -193,7 +192,7 @@ class RecordingJob:
         if self._discarded.is_set():
             return
         self._keep(list(self._texts(now.segments)))
-        if self.speaks:
+        if self.wanted.speak:
             self._keep([Download("Sound", f"{name(self.wanted.to)}, spoken", track_path)])
             if now.has_video:
                 video = self._mux(track_path, now.segments)

@@ -18,7 +18,7 @@ from mmpipe.demo import recording_view as view
 from mmpipe.demo.errors import told
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.pairs import pairs_here
+from mmpipe.demo.pairs import Pairs
 from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, named, probe
 from mmpipe.demo.visitors import Visitors
 from mmpipe.errors import MmpipeError
@@ -61,7 +61,7 @@ class _Desk:
 
 def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
-    pairs, visitors = pairs_here(), Visitors(_Desk)
+    pairs, visitors = models.pairs, Visitors(_Desk)
     threads = ThreadPoolExecutor(AT_ONCE, "mmpipe-recording")  # for minutes at a time: not those that all others use
 
     with gr.Column(elem_classes="mm-panel mm-desk"):
@@ -80,7 +80,7 @@ def build(models: DemoModels) -> None:
             target = gr.Dropdown(
                 pairs.targets(), value=_TO, label="Translate into", min_width=200, elem_id="rec-target"
             )
-        quality = gr.HTML(_quality(None, _TO), apply_default_css=False, elem_id="rec-quality")
+        quality = gr.HTML(_quality(pairs, None, _TO), apply_default_css=False, elem_id="rec-quality")
         speak = gr.Checkbox(True, label="Speak the translation", elem_id="rec-speak")
         with gr.Row(elem_classes="mm-actions"):
             start = gr.Button("Translate", variant="primary", elem_id="rec-start")
@@ -110,7 +110,8 @@ def build(models: DemoModels) -> None:
         desk = visitors.of(request)
         try:
             recording = visitors.claim(request, upload["path"])
-            job = desk.begin(recording, Wanted(to, language or None, speaks), tell)
+            wanted = Wanted(to, language or None, speaks and to in pairs.voices)
+            job = desk.begin(recording, wanted, tell)
         except (MmpipeError, OSError) as error:
             yield view.problem(told(error)), None, *idle
             return
@@ -162,7 +163,7 @@ def build(models: DemoModels) -> None:
     def chosen(language: str, to: str) -> tuple[Any, str]:
         known = pairs.targets(language or None)
         kept = to if any(code == to for _, code in known) else known[0][1]
-        return gr.update(choices=known, value=kept), _quality(language or None, kept)
+        return gr.update(choices=known, value=kept), _quality(pairs, language or None, kept)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     job_of: dict[str, Any] = {
@@ -179,7 +180,7 @@ def build(models: DemoModels) -> None:
     stop.click(cancel, None, [stop], concurrency_limit=None, queue=False, **quiet)
     given.upload(take, [given], [given, progress, player], concurrency_limit=AT_ONCE, **quiet)
     source.change(chosen, [source, target], [target, quality], **quiet)
-    target.change(lambda language, to: _quality(language or None, to), [source, target], [quality], **quiet)
+    target.change(lambda language, to: _quality(pairs, language or None, to), [source, target], [quality], **quiet)
     page = Context.root_block
     assert page is not None
     page.unload(visitors.left)
@@ -189,8 +190,7 @@ def _given(recording: Path) -> dict[str, str]:
     return {"path": str(recording), "name": recording.name}
 
 
-def _quality(source: str | None, target: str) -> str:
-    pairs = pairs_here()
+def _quality(pairs: Pairs, source: str | None, target: str) -> str:
     tier = pairs.tier(source, target) or ""
     return f'<p class="mm-tier" data-tier="{tier}" role="status">{pairs.quality(source, target)}</p>'
 

@@ -98,6 +98,18 @@ def test_the_page_is_up_while_the_models_are_not_and_says_why() -> None:
         assert "retry_after_s" not in error  # trying again does not help
 
 
+def test_the_page_is_up_before_any_model_was_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMPIPE_CACHE", str(tmp_path))
+    monkeypatch.setenv("MMPIPE_OFFLINE", "1")
+    with client(DemoOptions()) as visitor:
+        page = visitor.get("/")
+        assert page.status_code == 200
+        assert "Into Portuguese best from English (good)" in page.text
+        answer = visitor.get("/demo/languages")
+        assert answer.status_code == 503
+        assert "MMPIPE_OFFLINE forbids fetching it" in answer.json()["detail"]
+
+
 def test_a_proxy_finds_the_style_sheets_below_its_path() -> None:
     assert 'href="/demo/static/demo.css"' in head("")
     assert 'href="/mmpipe/demo/static/demo.css"' in head("/mmpipe/")

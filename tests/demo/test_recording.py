@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from mmpipe import SpeechTranslator
 from mmpipe.audio import media
 from mmpipe.demo import pictures_tab, recording_job, recording_tab, recording_view
-from mmpipe.demo.pairs import pairs_here
+from mmpipe.demo.models import DemoModels
 from mmpipe.demo.recording_job import RecordingJob, State, Wanted
 from mmpipe.evaluate.clips import Clip
 from mmpipe.stage import Recogniser, Synthesiser, Translator
@@ -346,7 +346,8 @@ def test_texts_are_never_markup(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_pair_is_told_with_what_it_is_worth() -> None:
-    pairs = pairs_here()
+    with DemoModels() as models:
+        pairs = models.pairs
     assert "good: close to" in pairs.quality("en", "pt")
     assert pairs.targets("en")[0] == ("Portuguese (good)", "pt")
     assert "No voice here" in pairs.quality("en", "ast")
