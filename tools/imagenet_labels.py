@@ -95,12 +95,15 @@ def main(synsets_txt: str, names_json: str, data_noun: str) -> None:
     if unused := rules["names"].keys() - set(clean):
         sys.exit(f"no such names: {unused}")
 
+    if unused := rules["also"].keys() - set(names):
+        sys.exit(f"no such classes: {unused}")
     kinds = members(rules["kinds"], names, [closure(synset, nouns) for synset in synsets])
     finest_first = sorted(kinds, key=lambda kind: len(kinds[kind]))
     with OUT.open("w", encoding="utf-8") as out:
         out.write(HEAD + "synset\tname\tother_names\tkinds\n")
         for i, (synset, name) in enumerate(zip(synsets, names, strict=True)):
             others = [word for word in nouns[synset].words if word.casefold() != name.casefold()]
+            others += rules["also"].get(name, [])
             own = [kind for kind in finest_first if i in kinds[kind]]
             if not own:
                 sys.stderr.write(f"no kind: {i} {name}\n")

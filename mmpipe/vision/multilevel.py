@@ -9,11 +9,13 @@ import numpy as np
 
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision.efficientnet import EfficientNetLite
+from mmpipe.vision.framing import stretched
 
 
 class MultiLevelEfficientNetLite(EfficientNetLite):
     """As :class:`EfficientNetLite`, but ``spatial`` holds more channels: of every scale the widest layer, averaged to
-    the places of the last one, which come first. ``size_px``: the side that pictures are brought to, if not that of
+    the places of the last one, which come first. Pictures are stretched.
+    ``size_px``: the side that pictures are brought to, if not that of
     the training; drawings and icons do not need 260."""
 
     name = "efficientnet-lite-levels"
@@ -23,11 +25,11 @@ class MultiLevelEfficientNetLite(EfficientNetLite):
     ) -> None:
         super().__init__(weights, device)
         self.size_px = size_px or self.size_px
-        self.identity = f"{self.identity} levels {self.size_px}"
+        self.identity = f"{self.identity} levels {self.size_px} stretched"
 
     def run(self, items: Sequence[Image]) -> list[ImageFeatures]:
         torch = self._torch
-        pixels = np.stack([self._resize(item) for item in items])
+        pixels = np.stack([stretched(item, (self.size_px, self.size_px)) for item in items])
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
             features, levels = ((batch.float() - 127.0) / 128.0).contiguous(), []

@@ -29,7 +29,8 @@ class DataFree:
         questions_per_row: int = 8,
     ) -> None:
         """``grid``: (height, width) of the spatial features, which are the pooled ones at every place."""
-        self.simulator, self.examiner = Simulator(weight, bias), Examiner(subjects)
+        self.simulator = Simulator(weight, bias)
+        self.examiner = Examiner(subjects, self.simulator.near.tolist())
         self.grid, self.seed, self.questions = grid, seed, questions_per_row
         self._validation = self._packs(f"{seed}/validation", _VALIDATION_PICTURES)
 

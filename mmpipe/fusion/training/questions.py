@@ -67,10 +67,11 @@ def _loosened(question: str, random: Random) -> str:
 
 
 class Examiner:
-    """Makes questions up. ``subjects``: what each logit stands for."""
+    """Makes questions up. ``subjects``: what each logit stands for. ``near``: for each, those that the classifier
+    mistakes most easily for it."""
 
-    def __init__(self, subjects: Sequence[Subject]) -> None:
-        self.subjects = subjects
+    def __init__(self, subjects: Sequence[Subject], near: Sequence[Sequence[int]]) -> None:
+        self.subjects, self.near = subjects, near
         self.classes: dict[str, set[int]] = {}
         self.named: dict[str, set[int]] = {}
         for index, subject in enumerate(subjects):
@@ -85,10 +86,10 @@ class Examiner:
         ]
 
     def ask(self, probabilities: NDArray[np.float32], truth: int, random: Random) -> list[tuple[str, str]]:
-        """Nine questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
+        """Ten questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
         best = np.argsort(-probabilities)[:6].tolist()
         pairs = [self._name(probabilities, best, random), self._more(probabilities, best, random)]
-        pairs += [self._presence(best, truth, random) for _ in range(3)]
+        pairs += [self._presence(best, truth, random) for _ in range(4)]
         pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
         pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
         return [(_loosened(question, random), answer) for question, answer in pairs]
@@ -133,35 +134,37 @@ class Examiner:
         return min(sure, key=lambda kind: len(self.classes[kind])) if sure else None
 
     def _presence(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
-        subject = self.subjects[truth]
         if random.random() < 0.5:
-            plain = [name for name in subject.other_names if name == name.lower()]
-            name = random.choice(plain) if plain and random.random() < 0.4 else subject.name
-            if subject.kinds and random.random() < 0.3:
-                name = random.choice(subject.kinds)
-            answer = YES
+            name, answer = self._any_name(truth, random), YES
         else:
             name, answer = self._absent(best, truth, random), NO
         words = {"name": name, "a_name": with_article(name)}
         return random.choice(wordings()["presence"]["questions"]).format(**words), answer
 
     def _absent(self, best: list[int], truth: int, random: Random) -> str:
-        """Something that is not there: half of the time what could be mistaken for it."""
-        subject = self.subjects[truth]
+        """Something that is not there: mostly what could be mistaken for it."""
+        kinds = self.subjects[truth].kinds
         while True:
             pick = random.random()
-            if pick < 0.2:
+            if pick < 0.3:
                 other = random.choice(best)
-            elif pick < 0.6 and subject.kinds:
-                other = random.choice(sorted(self.classes[random.choice(subject.kinds[:2])]))
+            elif pick < 0.55:
+                other = random.choice(self.near[truth])
+            elif pick < 0.8 and kinds:
+                other = random.choice(sorted(self.classes[random.choice(kinds[:2])]))
             else:
                 other = random.randrange(len(self.subjects))
-            name = self.subjects[other].name
-            if random.random() < 0.25 and self.subjects[other].kinds:
-                name = random.choice(self.subjects[other].kinds)
-            same = self.named.get(name.lower(), set()) | self.classes.get(name, set())
-            if truth not in same:
+            name = self._any_name(other, random)
+            if truth not in self.named.get(name.lower(), set()) | self.classes.get(name, set()):
                 return name
+
+    def _any_name(self, index: int, random: Random) -> str:
+        """What it is called, what else it is called, or its kind."""
+        subject = self.subjects[index]
+        if subject.kinds and random.random() < 0.25:
+            return random.choice(subject.kinds)
+        plain = [name for name in subject.other_names if name == name.lower()]
+        return random.choice(plain) if plain and random.random() < 0.45 else subject.name
 
     def _category(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
         kinds = self.subjects[truth].kinds

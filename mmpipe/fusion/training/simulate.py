@@ -54,7 +54,8 @@ class Simulator:
         pooled = torch.relu(noise + strength * direction)
         logits = pooled @ self.weight.T + self.bias
         # A classifier that is torn between classes is often wrong: what the picture is of is drawn by its own odds,
-        # or flatter ones: of pictures unlike those it was trained on (drawings, cut-outs) it knows less than it thinks.
-        best = (uniform(0.7, 1.3) * logits).topk(min(5, classes))
+        # which are sharper than its softmax (it was trained on smoothed labels), less so for pictures unlike those it
+        # was trained on.
+        best = (uniform(0.8, 1.6) * logits).topk(min(5, classes))
         drawn = torch.multinomial(best.values.softmax(-1), 1, generator=generator)
         return Pictures(pooled, logits, best.indices.gather(1, drawn).squeeze(1))
