@@ -88,17 +88,14 @@ class EfficientNetLite(ImageEncoder):
 
     def _within(self, spatial: Tensor, shares: Sequence[tuple[float, float]]) -> Tensor:
         """Of squares in which the picture takes up ``shares``, the places of the picture, as many as before."""
-        parts = [
-            row if share == (1.0, 1.0) else self._middle(row.unsqueeze(0), *share)[0]
-            for row, share in zip(spatial, shares, strict=True)
-        ]
-        return self._torch.stack(parts)
-
-    def _middle(self, spatial: Tensor, height: float, width: float) -> Tensor:
         functional = self._torch.nn.functional
-        shrink = self._torch.tensor([[[width, 0.0, 0.0], [0.0, height, 0.0]]], device=spatial.device)
-        grid = functional.affine_grid(shrink, spatial.shape, align_corners=False)
-        return functional.grid_sample(spatial, grid, padding_mode="border", align_corners=False)
+        for row, (height, width) in enumerate(shares):
+            if (height, width) != (1.0, 1.0):
+                one = spatial[row : row + 1]
+                shrink = self._torch.tensor([[[width, 0.0, 0.0], [0.0, height, 0.0]]], device=spatial.device)
+                grid = functional.affine_grid(shrink, one.shape, align_corners=False)
+                spatial[row] = functional.grid_sample(one, grid, padding_mode="border", align_corners=False)[0]
+        return spatial
 
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], str]:
