@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
+from mmpipe.errors import InputError
 from mmpipe.fusion.chat import Message
 from mmpipe.pipelines.multimodal_qa.answering import Said
+from mmpipe.pipelines.multimodal_qa.evidence import Evidence
 from mmpipe.pipelines.multimodal_qa.looking import ImageSource
 from mmpipe.pipelines.multimodal_qa.question import AskOptions, Question, QuestionText, Understood
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
@@ -26,6 +29,7 @@ class Conversation:
     def __init__(self, qa: MultimodalQA) -> None:
         self._qa = qa
         self._messages: tuple[Message, ...] = ()
+        self._answered: Question | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -51,9 +55,19 @@ class Conversation:
         **options: Unpack[AskOptions],
     ) -> AnswerStream:
         """:meth:`ask`, the answer as it is written."""
-        asked = Question.about(images, question, **options)
-        return self._qa.submit(asked.after(self._messages), then=self._remember)
+        whole = Question.about(images, question, **options).after(self._messages)
+        return self._qa.submit(whole, then=partial(self._remember, whole))
 
-    def _remember(self, asked: Understood, said: Said) -> None:
+    def explain(self) -> Evidence:
+        """What the last answer rests on, in the light of all that was said before it. Takes seconds a picture.
+
+        Raises: as :meth:`MultimodalQA.explain <mmpipe.MultimodalQA.explain>`; InputError: there is no answer yet.
+        """
+        if self._answered is None:
+            raise InputError("There is no answer yet. Ask something about a picture first.")
+        return self._qa.evidence(self._answered)
+
+    def _remember(self, question: Question, asked: Understood, said: Said) -> None:
         english = said.said if said.choices and not said.refused else said.text
         self._messages = (*asked.messages, Message("assistant", english))
+        self._answered = question

@@ -29,8 +29,8 @@ class PictureEvidence:
     """What the answer owes to one picture.
 
     ``activation``: float32 (h, w), how much each place of the picture adds to the encoder's logit of the class
-    ``label``: its mean, and the bias of the class, are the logit (Zhou et al. 2016, arXiv:1512.04150). None where the
-    encoder does not classify.
+    ``label`` (Zhou et al. 2016, arXiv:1512.04150): its mean, and the bias of the class, are the logit, where the
+    picture fills the square that the encoder looks at. None where the encoder does not classify.
     ``occlusion``: float32 (g, g), by how many nats the answer gets less likely when this part of the picture is covered
     in grey; negative: likelier (Zeiler, Fergus 2013, arXiv:1311.2901).
     ``attention``: float32 (answer tokens, placeholders), the share of its attention that each token of the answer gave

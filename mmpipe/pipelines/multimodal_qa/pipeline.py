@@ -172,16 +172,19 @@ class MultimodalQA:
 
         Raises: as :meth:`ask`; InputError: with choices or a schema.
         """
-        asking = Question.about(images, question, **options)
-        if not asking.form_is_free:
+        return self.evidence(Question.about(images, question, **options))
+
+    def evidence(self, question: Question) -> Evidence:
+        """:meth:`explain` for the last message of a conversation. Raises: as :meth:`explain`."""
+        if not question.form_is_free:
             raise InputError("Evidence is for answers in the model's own words: leave the choices or the schema out.")
-        asked, to, out = *self._understand(asking), AnswerStream()
-        chat = self._rendered(asked, asking.max_new_tokens)
+        asked, to, out = *self._understand(question), AnswerStream()
+        chat = self._rendered(asked, question.max_new_tokens)
         pictures = [load(medium.item) for medium in chat.media]
         features = self.eyes.look(pictures)
-        said, generation = self._answerer.trace(self.model.prompt(chat, features), features, asking, out)
+        said, generation = self._answerer.trace(self.model.prompt(chat, features), features, question, out)
         scene = Scene(asked.english, chat, pictures, features, generation)
-        return explain(self.model, self.eyes, self.engine, self._told(asking, asked, said, to, out), scene)
+        return explain(self.model, self.eyes, self.engine, self._told(question, asked, said, to, out), scene)
 
     def read(self, image: ImageSource) -> tuple[TextLine, ...]:
         """The text in a picture. See :meth:`PictureReader.read`, which needs no language model."""

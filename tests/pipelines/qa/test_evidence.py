@@ -57,6 +57,20 @@ def test_evidence_belongs_to_the_answer_and_to_each_picture(qa: MultimodalQA, pa
     assert (shares < 1).all()
 
 
+def test_a_conversation_explains_its_last_answer_by_all_that_was_shown(qa: MultimodalQA, parts: Any) -> None:
+    talk = qa.conversation()
+    with pytest.raises(InputError, match="no answer yet"):
+        talk.explain()
+    talk.ask("What is this?", parts.RED, max_new_tokens=4)
+    answer = talk.ask("And this?", parts.BLUE, max_new_tokens=8)
+    before = talk.messages
+    evidence = talk.explain()
+    assert (evidence.answer.question, evidence.answer.text) == ("And this?", answer.text)
+    assert [found.label for found in evidence.pictures] == ["red thing", "blue thing"]
+    assert evidence.answer.confidence == pytest.approx(answer.confidence, rel=1e-3)
+    assert talk.messages == before
+
+
 def test_the_class_activation_adds_up_to_the_logit(parts: Any) -> None:
     rng = np.random.default_rng(0)
     encoder = parts.Colours()
