@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 
 from mmpipe.audio.recognition.whisper import Whisper
-from mmpipe.audio.vad import SileroVad
+from mmpipe.audio.vad import FRAME, SileroVad
 from mmpipe.evaluate.clips import Clip, load_clips
 
 # A runner started in the background of a shell inherits Ctrl-C as ignored, and so would every process that tests start
@@ -44,6 +47,29 @@ def prompts() -> list[Clip]:
 @pytest.fixture(scope="session")
 def vad() -> SileroVad:
     return SileroVad()
+
+
+class Loud:
+    """In the place of :class:`SileroVad`: a frame is speech when anything in it is above ``level``."""
+
+    def __init__(self, level: float) -> None:
+        self._level, self._rest = level, np.zeros(0, np.float32)
+
+    def stream(self) -> Loud:
+        return Loud(self._level)
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        joined = np.concatenate([self._rest, samples])
+        count = len(joined) // FRAME
+        self._rest = joined[count * FRAME :]
+        loudest = np.abs(joined[: count * FRAME]).reshape(count, FRAME).max(axis=1)
+        return (loudest > self._level).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def loud() -> Callable[[float], SileroVad]:
+    """Makes a detector for sound of known levels."""
+    return lambda level: cast(SileroVad, Loud(level))
 
 
 @pytest.fixture(scope="session")

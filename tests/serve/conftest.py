@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from mmpipe.audio.vad import FRAME, SileroVad
+from mmpipe.audio.vad import SileroVad
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hub import Hub
@@ -112,22 +112,6 @@ class Beep(Synthesiser):
             raise RuntimeError("out of breath")
         at = np.arange(2 * self.rate_hz) / self.rate_hz
         return [Audio((0.3 * np.sin(2 * np.pi * 440 * at)).astype(np.float32), self.rate_hz) for _ in items]
-
-
-class Loud:
-    """A voice activity detector for levels."""
-
-    def __init__(self) -> None:
-        self.rest = np.zeros(0, np.float32)
-
-    def stream(self) -> Loud:
-        return Loud()
-
-    def feed(self, samples: np.ndarray) -> np.ndarray:
-        joined = np.concatenate([self.rest, samples])
-        count = len(joined) // FRAME
-        self.rest = joined[count * FRAME :]
-        return (np.abs(joined[: count * FRAME]).reshape(count, FRAME).max(axis=1) > LEVEL / 2).astype(np.float32)
 
 
 class FakeClock:
@@ -253,10 +237,10 @@ async def get(app: FastAPI, path: str) -> tuple[int, str]:
 class Rig:
     """A server over engines that a test can break."""
 
-    def __init__(self) -> None:
+    def __init__(self, loud: Callable[[float], SileroVad]) -> None:
         self.reader, self.upper, self.beep = Reader(), Upper(), Beep()
         self.models = LiveModels(self.reader, translators=[self.upper], synthesisers=[self.beep])
-        self.models.vad = cast(SileroVad, Loud())
+        self.models.vad = loud(LEVEL / 2)
         self.clock = FakeClock()
 
     def hub(self, clock: Any = None, **options: Any) -> Hub:
@@ -295,8 +279,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
-    made = Rig()
+def rig(loud: Callable[[float], SileroVad]) -> Iterator[Rig]:
+    made = Rig(loud)
     yield made
     made.close()
 

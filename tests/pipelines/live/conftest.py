@@ -7,12 +7,12 @@ import itertools
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mmpipe.audio.vad import FRAME, SileroVad
+from mmpipe.audio.vad import SileroVad
 from mmpipe.pipelines.live import Event, LiveModels, LiveOptions, LiveSession
 from mmpipe.stage import Recogniser, Synthesiser, Translator
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
@@ -53,22 +53,6 @@ class Reader(Recogniser):
         language = "pt" if found and found[-1][0] >= PORTUGUESE else "en"
         text = " ".join(word.text for word in words)
         return Segment(0.0, audio.duration_s, text, language, words, language_probability=0.99)
-
-
-class Loud:
-    """A voice activity detector for levels."""
-
-    def __init__(self) -> None:
-        self.rest = np.zeros(0, np.float32)
-
-    def stream(self) -> Loud:
-        return Loud()
-
-    def feed(self, samples: np.ndarray) -> np.ndarray:
-        joined = np.concatenate([self.rest, samples])
-        count = len(joined) // FRAME
-        self.rest = joined[count * FRAME :]
-        return (np.abs(joined[: count * FRAME]).reshape(count, FRAME).max(axis=1) > LEVEL / 2).astype(np.float32)
 
 
 class Upper(Translator):
@@ -165,12 +149,12 @@ def live() -> SimpleNamespace:
 
 
 @pytest.fixture
-def reading() -> Callable[..., LiveModels]:
+def reading(loud: Callable[[float], SileroVad]) -> Callable[..., LiveModels]:
     """Makes models that read spelled sound."""
 
     def make(beep: Beep | None = None, **options: Any) -> LiveModels:
         models = LiveModels(Reader(), translators=[Upper()], synthesisers=[beep or Beep()], **options)
-        models.vad = cast(SileroVad, Loud())
+        models.vad = loud(LEVEL / 2)
         return models
 
     return make

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from mmpipe.audio.vad import FRAME, VadOptions
+from mmpipe.audio.vad import FRAME, SileroVad, VadOptions
 from mmpipe.pipelines.live.agreement import AgreementOptions
 from mmpipe.pipelines.live.ears import EarOptions, Ears, Window
 from mmpipe.types import SPEECH_RATE_HZ, Segment, Word
@@ -12,24 +14,10 @@ FRAME_S = FRAME / SPEECH_RATE_HZ
 VAD = VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9)
 
 
-class LoudIsSpeech:
-    """In the place of voice activity detection: a frame is speech when its first sample is loud."""
-
-    def stream(self) -> LoudIsSpeech:
-        self._rest = np.zeros(0, np.float32)
-        return self
-
-    def feed(self, samples: np.ndarray) -> np.ndarray:
-        samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // FRAME * FRAME
-        self._rest = samples[whole:]
-        return samples[:whole:FRAME]
-
-
 @pytest.fixture
-def ears() -> Ears:
+def ears(loud: Callable[[float], SileroVad]) -> Ears:
     options = EarOptions(VAD, AgreementOptions(apart_s=0.0), first_window_s=0.4, step_s=0.5, ending_s=0.25)
-    return Ears(LoudIsSpeech(), options)  # type: ignore[arg-type]
+    return Ears(loud(0.5), options)
 
 
 def hear(ears: Ears, seconds: float, *, speech: bool) -> list[Window]:
@@ -96,8 +84,8 @@ def test_a_click_is_no_utterance_and_what_was_shown_for_it_goes(ears: Ears) -> N
     assert last.start_s == pytest.approx(31.0 + 2 * FRAME_S - VAD.pad_s, abs=3 * FRAME_S)
 
 
-def test_what_is_understood_of_a_click_too_late_is_ignored() -> None:
-    ears = Ears(LoudIsSpeech(), EarOptions(VAD, AgreementOptions(apart_s=0.0), first_window_s=0.05, step_s=0.05))  # type: ignore[arg-type]
+def test_what_is_understood_of_a_click_too_late_is_ignored(loud: Callable[[float], SileroVad]) -> None:
+    ears = Ears(loud(0.5), EarOptions(VAD, AgreementOptions(apart_s=0.0), first_window_s=0.05, step_s=0.05))
     hear(ears, 1.0, speech=False)
     ears.push(np.ones(4 * FRAME, np.float32))
     window = ears.next_window()
