@@ -34,7 +34,7 @@ from pathlib import Path
 from threading import Event
 
 import httpx
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from mmpipe.cli.console import out
 
@@ -69,12 +69,11 @@ def asked_by_program(url: str, began_s: float) -> dict[str, float]:
     return {"page": time.time() - began_s}
 
 
-def asked_by_browser(browser: Browser, url: str, began_s: float) -> dict[str, float]:
+def asked_by_browser(page: Page, url: str, began_s: float) -> dict[str, float]:
     port = int(url.rpartition(":")[2])
     pause = Event()
     while not _listens(port):  # it takes its address first, and answers later
         pause.wait(EVERY_S)
-    page = browser.new_page()
     page.set_default_timeout(LATER_MS)
     page.goto(url, wait_until="commit")
     times = {"page": page.evaluate(ANSWERED) - began_s}
@@ -120,8 +119,8 @@ def main() -> None:
             browser = stack.enter_context(playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]))
         for _ in range(given.starts):
             for checkout, times in found.items():
+                look = partial(asked_by_browser, browser.new_page()) if given.browser else asked_by_program
                 with started(checkout) as (url, began_s):
-                    look = partial(asked_by_browser, browser) if given.browser else asked_by_program
                     times.append(look(url, began_s))
                 out.print(checkout, _row(times[-1]), f"load {os.getloadavg()[0]:.2f}", markup=False)
     for checkout, times in found.items():
