@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from playwright.sync_api import Page, expect
 
 from mmpipe.demo import pictures_tab, pictures_view
+from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pictures_desk import Desk, Turn, checked
 from mmpipe.errors import ImageError, InputError, MissingDependencyError
 from mmpipe.pipelines.multimodal_qa import AnswerStream, Evidence, PictureEvidence
@@ -129,7 +130,7 @@ def test_a_question_is_spoken_into_the_microphone(pictures: Page) -> None:
 def test_without_its_extras_the_tab_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     async def build() -> list[Any]:  # Gradio makes a loop where there is none, and leaves it open
         with gr.Blocks() as blocks, gr.Tab("Pictures"):
-            pictures_tab.build(SimpleNamespace())  # type: ignore[arg-type]
+            pictures_tab.build(DemoModels())
         return [part for part in blocks.blocks.values() if isinstance(part, gr.HTML | gr.Button)]
 
     def tab(*missing: str) -> tuple[str, dict[str, bool]]:
