@@ -114,17 +114,16 @@ class Desk:
                 yield
         yield
 
-    async def explain(self, models: DemoModels) -> AsyncIterator[None]:
-        """What the last answer rests on. The question counts by itself, without what was said before it."""
+    async def explain(self) -> AsyncIterator[None]:
+        """What the last answer rests on, in the light of what was said before it."""
         with self._turn(Turn("What does that answer rest on?")):
             yield
             answer = next((turn.answer for turn in reversed(self.turns) if turn.answer), None)
-            if answer is None or not self._shown:
+            if answer is None or self._conversation is None:
                 raise InputError("There is no answer yet. Ask something about a picture first.")
             if answer.read:
                 raise InputError("That answer is text that stands in the picture: it rests on the text itself.")
-            qa = await _aside(lambda: models.qa)
-            evidence = await _aside(qa.explain, list(self._shown), answer.question)
+            evidence = await _aside(self._conversation.explain)
             path = self._path("evidence.png")
             await _aside(lambda: images.save(evidence.draw(), path))
             self._update(evidence=evidence, drawn=(path,))

@@ -119,7 +119,7 @@ def build(models: DemoModels) -> None:
             yield update
 
     async def show_evidence(request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
-        async for update in follow(request, lambda desk: desk.explain(models)):
+        async for update in follow(request, Desk.explain):
             yield update
 
     def forget(request: gr.Request) -> tuple[Any, Any]:
