@@ -57,7 +57,7 @@ def test_every_class_can_be_asked_about(examiner: Examiner) -> None:
     random = Random(2)
     for index in range(len(LABELS)):
         pairs = examiner.ask(probabilities(0.9, index), index, random)
-        assert len(pairs) == 10
+        assert len(pairs) == 12
         assert not any(mark in question for question, _ in pairs for mark in "{}")
 
 

@@ -86,10 +86,10 @@ class Examiner:
         ]
 
     def ask(self, probabilities: NDArray[np.float32], truth: int, random: Random) -> list[tuple[str, str]]:
-        """Ten questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
+        """Twelve questions with answers, of every sort. ``probabilities``: (k,); ``truth``: what is to be seen."""
         best = np.argsort(-probabilities)[:6].tolist()
         pairs = [self._name(probabilities, best, random), self._more(probabilities, best, random)]
-        pairs += [self._presence(best, truth, random) for _ in range(4)]
+        pairs += [self._presence(best, truth, random) for _ in range(6)]
         pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
         pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
         return [(_loosened(question, random), answer) for question, answer in pairs]
@@ -146,11 +146,11 @@ class Examiner:
         kinds = self.subjects[truth].kinds
         while True:
             pick = random.random()
-            if pick < 0.3:
+            if pick < 0.2:
                 other = random.choice(best)
-            elif pick < 0.55:
+            elif pick < 0.45:
                 other = random.choice(self.near[truth])
-            elif pick < 0.8 and kinds:
+            elif pick < 0.75 and kinds:
                 other = random.choice(sorted(self.classes[random.choice(kinds[:2])]))
             else:
                 other = random.randrange(len(self.subjects))
@@ -164,7 +164,7 @@ class Examiner:
         if subject.kinds and random.random() < 0.25:
             return random.choice(subject.kinds)
         plain = [name for name in subject.other_names if name == name.lower()]
-        return random.choice(plain) if plain and random.random() < 0.45 else subject.name
+        return random.choice(plain) if plain and random.random() < 0.5 else subject.name
 
     def _category(self, best: list[int], truth: int, random: Random) -> tuple[str, str]:
         kinds = self.subjects[truth].kinds
