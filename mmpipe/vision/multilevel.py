@@ -14,9 +14,8 @@ from mmpipe.vision.framing import stretched
 
 class MultiLevelEfficientNetLite(EfficientNetLite):
     """As :class:`EfficientNetLite`, but ``spatial`` holds more channels: of every scale the widest layer, averaged to
-    the places of the last one, which come first. Pictures are stretched.
-    ``size_px``: the side that pictures are brought to, if not that of
-    the training; drawings and icons do not need 260."""
+    the places of the last one, which come first. Pictures are stretched. ``size_px``: the side that they are brought
+    to, if not that of the training; drawings and icons do not need 260."""
 
     name = "efficientnet-lite-levels"
 
