@@ -139,7 +139,10 @@ def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, An
     strategy.start_from(language_model, subjects)
     if data.recipe == "data-free":
         weight, bias = (torch.from_numpy(part) for part in (encoder.classifier_weight, encoder.classifier_bias))
-        return strategy, DataFree(weight, bias, subjects, shapes.spatial[1:], settings.seed, data.questions_per_row)
+        grid = shapes.spatial[1:]
+        return strategy, DataFree(
+            weight, bias, subjects, grid, settings.seed, data.questions_per_row, several=data.several
+        )
     table = FeatureTable(lambda paths: encoder.run([load(path) for path in paths]), getattr(strategy, "grid", 0) or 1)
     return strategy, Jsonl(data.train, data.validation, table, settings.seed, data.questions_per_row)
 

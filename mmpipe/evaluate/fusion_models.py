@@ -35,7 +35,7 @@ def fused(
 ) -> list[Answered]:
     """Greedy answers of the language model with the pictures spliced in. ``features``: by the name of the picture."""
     packer = Packer(language_model, strategy.n_tokens)
-    prefix = torch.tensor(packer.prefix)
+    prefix = torch.tensor(packer.prefix())
     with torch.inference_mode():
         plain, spliced, memory = language_model.embed(prefix), {}, {}
         placeholders, prompt = prefix == language_model.placeholder_id, torch.ones(1, len(prefix), dtype=torch.bool)
@@ -67,7 +67,7 @@ def cascade(
     for one in asked:
         name = with_article(labels[int(features[one.picture].logits.argmax())])
         prompts.append(
-            Prompt(token_ids=[*packer.prefix, *packer.question(f"The picture shows {name}. {one.question}")])
+            Prompt(token_ids=[*packer.prefix(), *packer.question(f"The picture shows {name}. {one.question}")])
         )
     yes_no = [lm.encode("Yes"), lm.encode("No")]
     with GenerationEngine(lm) as engine:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mmpipe.fusion.strategies.base import FeatureBatch
 from mmpipe.fusion.training.packing import Pack
-from mmpipe.fusion.training.questions import Examiner, Subject
+from mmpipe.fusion.training.questions import Subject
+from mmpipe.fusion.training.several import MOST, GroupExaminer, Seen
 from mmpipe.fusion.training.simulate import Simulator
 
 _VALIDATION_PICTURES = 48
@@ -27,11 +28,14 @@ class DataFree:
         grid: tuple[int, int],
         seed: int = 0,
         questions_per_row: int = 8,
+        *,
+        several: float = 0.0,
     ) -> None:
-        """``grid``: (height, width) of the spatial features, which are the pooled ones at every place."""
+        """``grid``: (height, width) of the spatial features, which are the pooled ones at every place. ``several``:
+        the share of rows that are of two or three pictures."""
         self.simulator = Simulator(weight, bias)
-        self.examiner = Examiner(subjects, self.simulator.near.tolist())
-        self.grid, self.seed, self.questions = grid, seed, questions_per_row
+        self.examiner = GroupExaminer(subjects, self.simulator.near.tolist())
+        self.grid, self.seed, self.questions, self.several = grid, seed, questions_per_row, several
         self._validation = self._packs(f"{seed}/validation", _VALIDATION_PICTURES)
 
     def batch(self, step: int, pictures: int) -> Sequence[Pack]:
@@ -40,14 +44,23 @@ class DataFree:
     def validation(self) -> Sequence[Pack]:
         return self._validation
 
-    def _packs(self, seed: str, count: int) -> list[Pack]:
+    def _packs(self, seed: str, rows: int) -> list[Pack]:
         random = Random(seed)  # noqa: S311
-        drawn = self.simulator.draw(count, torch.Generator().manual_seed(random.getrandbits(63)))
+        sizes = [random.randint(2, MOST) if random.random() < self.several else 1 for _ in range(rows)]
+        drawn = self.simulator.draw(sum(sizes), torch.Generator().manual_seed(random.getrandbits(63)))
         probabilities = (1.3 * drawn.logits).softmax(-1).numpy()
-        packs = []
-        for row in range(count):
-            pooled = drawn.pooled[row : row + 1]
+        packs, start = [], 0
+        for size in sizes:
+            own = slice(start, start + size)
+            start += size
+            pooled = drawn.pooled[own]
             spatial = pooled[:, :, None, None].expand(-1, -1, *self.grid)
-            pairs = self.examiner.ask(probabilities[row], int(drawn.truth[row]), random)[: self.questions]
-            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[row : row + 1]), pairs))
+            seen = [Seen(*one) for one in zip(probabilities[own], drawn.truth[own].tolist(), strict=True)]
+            pairs = self._ask(seen, random)[: self.questions]
+            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[own]), pairs))
         return packs
+
+    def _ask(self, seen: Sequence[Seen], random: Random) -> list[tuple[str, str]]:
+        if len(seen) > 1:
+            return self.examiner.ask_of_several(seen, random)
+        return self.examiner.ask(seen[0].probabilities, seen[0].truth, random)

@@ -1,4 +1,4 @@
-"""Many questions about one picture in one sequence, each as if it were alone.
+"""Many questions about the same pictures in one sequence, each as if it were alone.
 
 What comes before the question is the same for all of them, so it is computed once: the row is the prefix and the
 questions with their answers behind each other. An attention mask lets each see the prefix and itself, and positions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One picture (``features``: of one) and questions about it with their answers."""
+    """Pictures, mostly one, and questions about them with their answers."""
 
     features: FeatureBatch
     pairs: Sequence[tuple[str, str]]
@@ -56,15 +56,19 @@ class Packer:
 
     def __init__(self, language_model: LanguageModel, n_tokens: int) -> None:
         self.lm, self.n_tokens = language_model, n_tokens
-        chat = self._chat("?")
-        self.prefix = list(chat.token_ids[: chat.media[0].stop])
+
+    def prefix(self, pictures: int = 1) -> list[int]:
+        """What stands before a question about so many pictures."""
+        chat = self._chat("?", pictures)
+        return list(chat.token_ids[: chat.media[-1].stop])
 
     def question(self, question: str) -> list[int]:
         """What follows the prefix in a prompt of one question: the answer comes next."""
-        return list(self._chat(question).token_ids[len(self.prefix) :])
+        chat = self._chat(question, 1)
+        return list(chat.token_ids[chat.media[-1].stop :])
 
-    def _chat(self, question: str) -> RenderedChat:
-        return render(self.lm, [Message("user", (None, question))], self.n_tokens)
+    def _chat(self, question: str, pictures: int) -> RenderedChat:
+        return render(self.lm, [Message("user", (*[None] * pictures, question))], self.n_tokens)
 
     def __call__(self, packs: Sequence[Pack]) -> PackedBatch:
         rows = [self._row(pack) for pack in packs]
@@ -87,7 +91,8 @@ class Packer:
         return PackedBatch(features, ids, positions, attention, block, ids == self.lm.placeholder_id, prompt, targets)
 
     def _row(self, pack: Pack) -> tuple[list[int], list[int], list[int], list[int], list[bool]]:
-        ids, start = list(self.prefix), len(self.prefix)
+        ids = self.prefix(len(pack.features))
+        start = len(ids)
         positions, blocks = list(range(start)), [0] * start
         targets, given = [-100] * start, [True] * start
         for number, (question, answer) in enumerate(pack.pairs, start=1):

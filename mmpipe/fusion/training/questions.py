@@ -51,11 +51,12 @@ def with_article(name: str) -> str:
     return f"{'an' if vowel else 'a'} {name}"
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """With a large first letter."""
     return text[:1].upper() + text[1:]
 
 
-def _loosened(question: str, random: Random) -> str:
+def loosened(question: str, random: Random) -> str:
     """As people type: now and then with words before it, without capitals, or without its mark."""
     if random.random() < 0.2:
         opening = random.choice(wordings()["words"]["openings"])
@@ -92,7 +93,7 @@ class Examiner:
         pairs += [self._presence(best, truth, random) for _ in range(6)]
         pairs += [self._category(best, truth, random), self._choice(best, truth, random)]
         pairs += [self._fact(truth, random) or self._presence(best, truth, random), self._beyond(truth, random)]
-        return [(_loosened(question, random), answer) for question, answer in pairs]
+        return [(loosened(question, random), answer) for question, answer in pairs]
 
     def _words(self, index: int) -> dict[str, str]:
         subject = self.subjects[index]
@@ -100,7 +101,7 @@ class Examiner:
         a_name, a_kind = with_article(subject.name), with_article(kind)
         of_kind = {"food": "which is food", "object": "a man-made object"}.get(kind, f"a kind of {kind}")
         return {
-            "name": subject.name, "a_name": a_name, "A_name": _capital(a_name),
+            "name": subject.name, "a_name": a_name, "A_name": capital(a_name),
             "kind": kind, "a_kind": a_kind, "of_kind": of_kind,
         }  # fmt: skip
 
@@ -123,7 +124,7 @@ class Examiner:
         if sort != "kind":
             return self._name(probabilities, best, random, sort)
         kind = self._sure_kind(probabilities, best)
-        answer = f"{_capital(with_article(kind))}." if kind else wordings()["beyond"]["answer"]
+        answer = f"{capital(with_article(kind))}." if kind else wordings()["beyond"]["answer"]
         return random.choice(wordings()["kind"]["questions"]), answer
 
     def _sure_kind(self, probabilities: NDArray[np.float32], best: list[int]) -> str | None:
@@ -155,8 +156,12 @@ class Examiner:
             else:
                 other = random.randrange(len(self.subjects))
             name = self._any_name(other, random)
-            if truth not in self.named.get(name.lower(), set()) | self.classes.get(name, set()):
+            if not self._holds(name, truth):
                 return name
+
+    def _holds(self, name: str, truth: int) -> bool:
+        """Whether what is to be seen is called so, or is of this kind."""
+        return truth in self.named.get(name.lower(), ()) or truth in self.classes.get(name, ())
 
     def _any_name(self, index: int, random: Random) -> str:
         """What it is called, what else it is called, or its kind."""
@@ -182,9 +187,9 @@ class Examiner:
         subject = self.subjects[truth]
         right = random.choice(subject.kinds) if subject.kinds and random.random() < 0.6 else subject.name
         pair = [with_article(right), with_article(self._absent(best, truth, random))]
-        answer = _capital(pair[0]) + "."
+        answer = capital(pair[0]) + "."
         random.shuffle(pair)
-        words = {"x": pair[0], "X": _capital(pair[0]), "y": pair[1]}
+        words = {"x": pair[0], "X": capital(pair[0]), "y": pair[1]}
         return random.choice(wordings()["choice"]["questions"]).format(**words), answer
 
     def _fact(self, truth: int, random: Random) -> tuple[str, str] | None:

@@ -57,7 +57,9 @@ class Fusion(nn.Module):
         embeds = self.strategy.place(embeds, batch.placeholders, batch.prompt, encoded)
         bias = torch.zeros(batch.attention.shape, dtype=self.model.dtype, device=embeds.device)
         bias.masked_fill_(~batch.attention, torch.finfo(bias.dtype).min)
-        own = torch.eye(len(embeds), dtype=torch.bool, device=embeds.device)
+        rows = torch.arange(len(embeds), device=embeds.device)
+        owner = rows.repeat_interleave(batch.placeholders.sum(1) // self.strategy.n_tokens)
+        own = owner == rows[:, None]
         with self.strategy.attending(encoded, own[:, None, :].expand(-1, embeds.shape[1], -1)):
             hidden = self.model.model(
                 inputs_embeds=embeds, attention_mask=bias, position_ids=batch.positions, use_cache=False

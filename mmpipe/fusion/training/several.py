@@ -1,0 +1,120 @@
+"""Questions about two or three pictures in one prompt: which is which, and what they have in common.
+
+What names no picture is about all of them: "What is in the pictures?", "Is there a dog?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmpipe.fusion.training.questions import NO, SURE, UNSURE, YES, Examiner, capital, loosened, with_article, wordings
+
+#: More pictures than this are not trained with.
+MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture. ``probabilities``: (k,), the classifier's; ``truth``: what is to be seen."""
+
+    probabilities: NDArray[np.float32]
+    truth: int
+
+    @property
+    def best(self) -> list[int]:
+        return list(np.argsort(-self.probabilities)[:6].tolist())
+
+
+class GroupExaminer(Examiner):
+    """Makes up questions about several pictures too."""
+
+    def ask_of_several(self, seen: Sequence[Seen], random: Random) -> list[tuple[str, str]]:
+        """Twelve questions with answers. ``seen``: two or three pictures in their order."""
+        pairs = [self._one_name(seen, random), self._all_names(seen, random), self._which(seen, random)]
+        pairs += [self._in_one(seen, random) for _ in range(4)] + [self._in_any(seen, random) for _ in range(2)]
+        pairs += [self._one_name(seen, random), self._in_each(seen, random) or self._number(seen, random)]
+        pairs.append(self._beyond(random.choice(seen).truth, random))
+        return [(loosened(question, random), answer) for question, answer in pairs]
+
+    def _one_name(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        place = random.randrange(len(seen))
+        lines = wordings()["several"]
+        question = random.choice(lines["name"]).format(**_place(place, seen, random))
+        _, answer = self._name(seen[place].probabilities, seen[place].best, random)
+        return question, answer
+
+    def _all_names(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        said = []
+        for one in seen:
+            top, name = one.best[0], with_article(self.subjects[one.best[0]].name)
+            sure = float(one.probabilities[top])
+            said.append(name if sure >= SURE else f"perhaps {name}" if sure >= UNSURE else "something unclear")
+        lines = wordings()["several"]
+        return random.choice(lines["names"]), f"{capital(', '.join(said[:-1]))} and {said[-1]}."
+
+    def _in_one(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        """Half of what is not in this picture is in another."""
+        place = random.randrange(len(seen))
+        one = seen[place]
+        if random.random() < 0.5:
+            name, answer = self._any_name(one.truth, random), YES
+        else:
+            other = random.choice([each for each in seen if each is not one])
+            name, answer = self._any_name(other.truth, random), NO
+            if random.random() < 0.5 or self._holds(name, one.truth):
+                name = self._absent(one.best, one.truth, random)
+        words = {"name": name, "a_name": with_article(name)} | _place(place, seen, random)
+        return random.choice(wordings()["several"]["presence"]).format(**words), answer
+
+    def _in_any(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        if random.random() < 0.5:
+            name, answer = self._any_name(random.choice(seen).truth, random), YES
+        else:
+            name, answer = self._absent_from_all(seen, random), NO
+        words = {"name": name, "a_name": with_article(name)}
+        return random.choice(wordings()["several"]["any"]).format(**words), answer
+
+    def _in_each(self, seen: Sequence[Seen], random: Random) -> tuple[str, str] | None:
+        common = [kind for kind in self.subjects[seen[0].truth].kinds if self._in_all(kind, seen)]
+        if random.random() < 0.3:
+            return None
+        name = random.choice(common) if common and random.random() < 0.7 else self._any_name(seen[0].truth, random)
+        words = {"a_name": with_article(name), "all": "both" if len(seen) == 2 else "all"}
+        return random.choice(wordings()["several"]["each"]).format(**words), YES if self._in_all(name, seen) else NO
+
+    def _which(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        """Which picture shows a thing; now and then none does, and what several show is not asked."""
+        place = random.randrange(len(seen))
+        name, answer = self._any_name(seen[place].truth, random), f"The {_ORDINALS[place]}."
+        if random.random() < 0.15:
+            name, answer = self._absent_from_all(seen, random), "None of them."
+        elif sum(self._holds(name, one.truth) for one in seen) > 1:
+            return self._number(seen, random)
+        return random.choice(wordings()["several"]["which"]).format(a_name=with_article(name)), answer
+
+    def _number(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        return random.choice(wordings()["several"]["number"]), f"{_NUMBERS[len(seen)]}."
+
+    def _in_all(self, name: str, seen: Sequence[Seen]) -> bool:
+        return all(self._holds(name, one.truth) for one in seen)
+
+    def _absent_from_all(self, seen: Sequence[Seen], random: Random) -> str:
+        while True:
+            one = random.choice(seen)
+            name = self._absent(one.best, one.truth, random)
+            if not any(self._holds(name, each.truth) for each in seen):
+                return name
+
+
+_ORDINALS = ("first", "second", "third")
+_NUMBERS = {2: "Two", 3: "Three"}
+
+
+def _place(place: int, seen: Sequence[Seen], random: Random) -> dict[str, str]:
+    last = place == len(seen) - 1 and random.random() < 0.2
+    return {"nth": "last" if last else _ORDINALS[place], "n": str(place + 1)}
