@@ -71,6 +71,10 @@ class Asked:
     accepted: tuple[str, ...]
     paraphrase: bool = False
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        return (self.picture,)
+
 
 def pictures(which: str) -> list[Shown]:
     """The list ``which``: "stamps" or "photos"."""
@@ -86,21 +90,17 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> l
     asked = []
     for one in shown:
         random = Random(one.path)  # noqa: S311
-        names = tuple(
-            part
-            for name in one.names
-            for part in ((*members.get(name[1:], ()), name[1:]) if name[0] == "@" else (name,))
-        )
+        names = accepted_names(one, members)
         here, absent = one.names[0], random.choice(one.confusable)
         kind, other = one.kinds[0], random.choice(_other_kinds(one.kinds))
         if len(one.kinds) > 1:
             kind = random.choice(one.kinds)
         plain = [
             Asked(one.path, "name", PLAIN["name"], names),
-            Asked(one.path, "presence", PLAIN["presence"].format(x=_a(here)), ("yes",)),
-            Asked(one.path, "presence", PLAIN["presence"].format(x=_a(absent)), ("no",)),
-            Asked(one.path, "category", PLAIN["category"].format(x=_a(kind)), ("yes",)),
-            Asked(one.path, "category", PLAIN["category"].format(x=_a(other)), ("no",)),
+            Asked(one.path, "presence", PLAIN["presence"].format(x=with_article(here)), ("yes",)),
+            Asked(one.path, "presence", PLAIN["presence"].format(x=with_article(absent)), ("no",)),
+            Asked(one.path, "category", PLAIN["category"].format(x=with_article(kind)), ("yes",)),
+            Asked(one.path, "category", PLAIN["category"].format(x=with_article(other)), ("no",)),
         ]
         # One of each sort again, in other words: about the very same thing, so that the two can be compared.
         again_about: list[tuple[Sort, tuple[str, str]]] = [
@@ -110,7 +110,7 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> l
         again = [
             Asked(one.path, "name", random.choice(PARAPHRASES["name"]), names, True),
             *(
-                Asked(one.path, sort, random.choice(PARAPHRASES[sort]).format(x=_a(thing)), (answer,), True)
+                Asked(one.path, sort, random.choice(PARAPHRASES[sort]).format(x=with_article(thing)), (answer,), True)
                 for sort, (thing, answer) in again_about
             ),
         ]
@@ -119,12 +119,28 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]]) -> l
     return asked
 
 
+def accepted_names(shown: Shown, members: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What the thing may be called. ``members``: kind -> names of what is of this kind."""
+    return tuple(
+        part for name in shown.names for part in ((*members.get(name[1:], ()), name[1:]) if name[0] == "@" else (name,))
+    )
+
+
 def right(asked: Asked, answer: str) -> bool:
     """Whether ``answer`` is accepted."""
-    said = " ".join(re.findall(r"[\w'-]+", answer.lower()))
     if asked.sort in ("presence", "category"):
-        return said.split(" ")[0] in asked.accepted
-    return any(re.search(rf"(?<![\w-]){re.escape(name.lower())}(?![\w-])", said) for name in asked.accepted)
+        return _words(answer).split(" ")[0] in asked.accepted
+    return says(answer, asked.accepted)
+
+
+def says(answer: str, names: Sequence[str]) -> bool:
+    """Whether one of ``names`` is in ``answer``, as whole words."""
+    said = _words(answer)
+    return any(re.search(rf"(?<![\w-]){re.escape(name.lower())}(?![\w-])", said) for name in names)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[\w'-]+", text.lower()))
 
 
 def refused(answer: str) -> bool:
@@ -223,7 +239,8 @@ def _other_kinds(kinds: Sequence[str]) -> list[str]:
     return [kind for kind in others if kind not in _VAGUE]
 
 
-def _a(name: str) -> str:
+def with_article(name: str) -> str:
+    """ "an apple", "a dog", "broccoli"."""
     if name in _UNCOUNTED or name in _NO_ARTICLE:
         return _UNCOUNTED.get(name, name)
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from mmpipe.evaluate.fusion import Asked
 from mmpipe.fusion.confidence import confidence
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
@@ -21,6 +22,20 @@ from mmpipe.types import ImageFeatures
 _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24
 
 
+_ORDINALS = ("first", "second", "third")
+
+
+class PictureQuestion(Protocol):
+    """What is asked about one picture, or several: their names in order."""
+
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+    @property
+    def sort(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """``confidence``: 0..1, that the answer is right. ``logprobs``: of its tokens, if they were generated."""
@@ -31,44 +46,48 @@ class Answered:
 
 
 def fused(
-    language_model: LanguageModel, strategy: Strategy, features: Mapping[str, ImageFeatures], asked: Sequence[Asked]
+    language_model: LanguageModel,
+    strategy: Strategy,
+    features: Mapping[str, ImageFeatures],
+    asked: Sequence[PictureQuestion],
 ) -> list[Answered]:
     """Greedy answers of the language model with the pictures spliced in. ``features``: by the name of the picture."""
     packer = Packer(language_model, strategy.n_tokens)
-    prefix = torch.tensor(packer.prefix())
     with torch.inference_mode():
-        plain, spliced, memory = language_model.embed(prefix), {}, {}
-        placeholders, prompt = prefix == language_model.placeholder_id, torch.ones(1, len(prefix), dtype=torch.bool)
-        for name in dict.fromkeys(one.picture for one in asked):
-            encoded = strategy(FeatureBatch.of([features[name]]))
-            spliced[name] = strategy.place(plain.unsqueeze(0), placeholders.unsqueeze(0), prompt, encoded)[0]
-            memory[name] = encoded if strategy.attends else None
-        requests = []
+        encoded, requests = dict[tuple[str, ...], Tensor](), []
         for one in asked:
-            question = language_model.embed(packer.question(one.question))
-            prompt_of = Prompt(torch.cat([spliced[one.picture], question]), memory=memory[one.picture])
-            requests.append(GenerationRequest(prompt_of, max_new_tokens=_FUSED_TOKENS))
+            if one.pictures not in encoded:
+                encoded[one.pictures] = strategy(FeatureBatch.of([features[name] for name in one.pictures]))
+            shown = encoded[one.pictures]
+            ids = torch.tensor([packer.prefix(len(one.pictures)) + packer.question(one.question)])
+            given = torch.ones(ids.shape, dtype=torch.bool)
+            embeds = strategy.place(language_model.embed(ids), ids == language_model.placeholder_id, given, shown)
+            prompt = Prompt(embeds[0], memory=shown if strategy.attends else None)
+            requests.append(GenerationRequest(prompt, max_new_tokens=_FUSED_TOKENS))
     with GenerationEngine(language_model, attending=strategy.attending if strategy.attends else None) as engine:
         said = engine.generate(requests)
     return [
-        Answered(one.text, confidence(one.text, one.logprobs, [features[question.picture]]), one.logprobs)
+        Answered(
+            one.text, confidence(one.text, one.logprobs, [features[name] for name in question.pictures]), one.logprobs
+        )
         for question, one in zip(asked, said, strict=True)
     ]
 
 
 def cascade(
-    language_model: LanguageModel, labels: Sequence[str], features: Mapping[str, ImageFeatures], asked: Sequence[Asked]
+    language_model: LanguageModel,
+    labels: Sequence[str],
+    features: Mapping[str, ImageFeatures],
+    asked: Sequence[PictureQuestion],
 ) -> list[Answered]:
-    """The same language model, untouched, told the likeliest class in words. To yes-or-no questions it answers by
-    which of the two is the likelier: left to itself it often says neither."""
+    """The same language model, untouched, told the likeliest class of each picture in words. To yes-or-no questions it
+    answers by which of the two is the likelier: left to itself it often says neither."""
     lm = language_model
     packer = Packer(lm, 0)
     prompts = []
     for one in asked:
-        name = with_article(labels[int(features[one.picture].logits.argmax())])
-        prompts.append(
-            Prompt(token_ids=[*packer.prefix(), *packer.question(f"The picture shows {name}. {one.question}")])
-        )
+        told = _told([with_article(labels[int(features[name].logits.argmax())]) for name in one.pictures])
+        prompts.append(Prompt(token_ids=[*packer.prefix(), *packer.question(f"{told} {one.question}")]))
     yes_no = [lm.encode("Yes"), lm.encode("No")]
     with GenerationEngine(lm) as engine:
         closed = {i for i, one in enumerate(asked) if one.sort in ("presence", "category")}
@@ -80,3 +99,9 @@ def cascade(
             yes, no = (score.logprob for score in future.result())
             answers[i] = Answered("Yes." if yes > no else "No.", exp(max(yes, no)) / (exp(yes) + exp(no)))
     return [answers[i] for i in range(len(asked))]
+
+
+def _told(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"The picture shows {names[0]}."
+    return " ".join(f"The {nth} picture shows {name}." for nth, name in zip(_ORDINALS, names, strict=False))

@@ -7,6 +7,7 @@ import pytest
 
 from mmpipe.evaluate.fusion import Asked
 from mmpipe.evaluate.fusion_models import cascade, fused
+from mmpipe.evaluate.pairs import AskedOfPair
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import Shapes, build
 from mmpipe.types import ImageFeatures
@@ -44,6 +45,17 @@ def test_every_strategy_answers_through_the_engine(
     answers = fused(lm, strategy.eval(), features, ASKED)
     assert answers[:2] != answers[2:]  # the questions are the same, the pictures are not
     assert all(0 <= answer.confidence <= 1 for answer in answers)
+
+
+def test_pairs_are_told_apart_by_their_order(features: dict[str, ImageFeatures]) -> None:
+    lm, strategy = LanguageModel.tiny(), build("prefix", SHAPES, {})
+    asked = [
+        AskedOfPair(pair, "first", "What?", (("x",),)) for pair in (("one", "two"), ("two", "one"), ("one", "two"))
+    ]
+    first, swapped, again = (answer.text for answer in fused(lm, strategy.eval(), features, asked))
+    assert first == again != swapped
+    labels = ["cat", "dog", "car", "jet"]
+    assert len(cascade(lm, labels, features, asked)) == 3
 
 
 def test_the_cascade_says_yes_or_no_to_what_is_asked_so(features: dict[str, ImageFeatures]) -> None:
