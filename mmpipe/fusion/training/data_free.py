@@ -8,6 +8,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from mmpipe.errors import InputError
 from mmpipe.fusion.strategies.base import FeatureBatch
 from mmpipe.fusion.training.packing import Pack
 from mmpipe.fusion.training.questions import Subject
@@ -32,7 +33,13 @@ class DataFree:
         several: float = 0.0,
     ) -> None:
         """``grid``: (height, width) of the spatial features, which are the pooled ones at every place. ``several``:
-        the share of rows that are of two or three pictures."""
+        the share of rows that are of two or three pictures.
+
+        Raises:
+            InputError: there are so few labels that there is always one in the pictures.
+        """
+        if len(subjects) <= MOST:
+            raise InputError(f"The data-free recipe wants more than {MOST} classes; the encoder has {len(subjects)}.")
         self.simulator = Simulator(weight, bias)
         self.examiner = GroupExaminer(subjects, self.simulator.near.tolist())
         self.grid, self.seed, self.questions, self.several = grid, seed, questions_per_row, several
