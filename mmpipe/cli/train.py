@@ -141,7 +141,14 @@ def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, An
         weight, bias = (torch.from_numpy(part) for part in (encoder.classifier_weight, encoder.classifier_bias))
         grid = shapes.spatial[1:]
         return strategy, DataFree(
-            weight, bias, subjects, grid, settings.seed, data.questions_per_row, several=data.several
+            weight,
+            bias,
+            subjects,
+            grid,
+            settings.seed,
+            data.questions_per_row,
+            several=data.several,
+            turns=data.turns,
         )
     table = FeatureTable(lambda paths: encoder.run([load(path) for path in paths]), getattr(strategy, "grid", 0) or 1)
     return strategy, Jsonl(data.train, data.validation, table, settings.seed, data.questions_per_row)
@@ -166,7 +173,7 @@ def _scores(folders: Sequence[Path], encoder_settings: Any, pictures: Path | Non
         strategy = checkpoint.load(folder, model, encoder.identity)
         adapted[strategy.name if strategy.name not in adapted else f"{strategy.name} {number}"] = model, strategy
     scores: dict[str, Any] = {}
-    for which in ("stamps", "photos"):
+    for which in lists.LISTS:
         root = fetch_pictures(which, pictures or Path.home() / ".cache/mmpipe/evaluation")
         shown = lists.pictures(which)
         features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}

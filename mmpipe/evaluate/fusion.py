@@ -1,9 +1,9 @@
 """Are questions about pictures answered rightly? Fixed lists of real pictures, and what is asked about them.
 
-The pictures are in ``data/stamps.tsv`` and ``data/photos.tsv``; nothing is trained on them. Each is asked for its name,
-for what is there and what is not (something similar), for its kind, and for what cannot be known; the ten wordings of
-:data:`PARAPHRASES` and those of :data:`BEYOND` are not in the training templates. What is drawn is drawn by the name of
-the file: the lists are the same everywhere.
+The pictures are in ``data/stamps.tsv``, ``data/photos.tsv`` and ``data/held_out.tsv``; nothing is trained on them. Each
+is asked for its name, for what is there and what is not (something similar), for its kind, and for what cannot be
+known; the ten wordings of :data:`PARAPHRASES` and those of :data:`BEYOND` are not in the training templates. What is
+drawn is drawn by the name of the file: the lists are the same everywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from mmpipe.errors import InputError
 
 Sort = Literal["name", "presence", "category", "beyond"]
 SORTS: tuple[Sort, ...] = ("name", "presence", "category", "beyond")
+
+#: The first two have guided choices by their errors; "held_out" is not to.
+LISTS: tuple[str, ...] = ("stamps", "photos", "held_out")
 
 PLAIN: Mapping[str, str] = {
     "name": "What is in this picture?",
@@ -77,9 +80,9 @@ class Asked:
 
 
 def pictures(which: str) -> list[Shown]:
-    """The list ``which``: "stamps" or "photos"."""
-    if which not in ("stamps", "photos"):
-        raise InputError(f"Unknown list of pictures {which!r}. Known: stamps, photos.")
+    """The list ``which``, one of :data:`LISTS`."""
+    if which not in LISTS:
+        raise InputError(f"Unknown list of pictures {which!r}. Known: {', '.join(LISTS)}.")
     lines = files("mmpipe.evaluate").joinpath(f"data/{which}.tsv").read_text("utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     return [Shown(path, *(tuple(cell.split("|")) for cell in cells)) for path, *cells in rows]
@@ -243,4 +246,4 @@ def with_article(name: str) -> str:
     """ "an apple", "a dog", "broccoli"."""
     if name in _UNCOUNTED or name in _NO_ARTICLE:
         return _UNCOUNTED.get(name, name)
-    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+    return f"{'an' if name.lower().startswith(('a', 'e', 'i', 'o', 'um')) else 'a'} {name}"

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from mmpipe.evaluate.fusion import (
+    LISTS,
     Asked,
     Rate,
     advantage,
@@ -17,14 +18,27 @@ from mmpipe.evaluate.fusion import (
     right,
 )
 
-MEMBERS = {kind: ["one of them"] for kind in ("dog", "cat", "car", "ship", "boat", "spider", "butterfly")}
+MEMBERS = {kind: ["one of them"] for kind in ("dog", "cat", "car", "chair", "ship", "boat", "spider", "butterfly")}
 
 
 def test_the_lists_are_the_ones_that_were_scored() -> None:
-    asked = [one for which in ("stamps", "photos") for one in questions(pictures(which), MEMBERS)]
+    assert _asked("stamps", "photos") == (189 + 28, 2170, "1bad5904902344ad")
+    assert _asked("held_out") == (127, 1270, "791bd532002f46ad")
+
+
+def _asked(*lists: str) -> tuple[int, int, str]:
+    """How many pictures and questions, and the digest of the questions."""
+    shown = [pictures(which) for which in lists]
+    asked = [one for each in shown for one in questions(each, MEMBERS)]
     told = "\n".join(f"{one.picture} {one.sort} {one.question} {one.accepted}" for one in asked)
-    assert (len(pictures("stamps")), len(pictures("photos")), len(asked)) == (189, 28, 2170)
-    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "1bad5904902344ad"
+    return sum(map(len, shown)), len(asked), hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("which", LISTS)
+def test_pictures_are_listed_once_and_not_taken_for_what_they_show(which: str) -> None:
+    shown = pictures(which)
+    assert len({one.path for one in shown}) == len(shown)
+    assert not [one.path for one in shown if {*one.names} & {*one.confusable}]
 
 
 def test_an_answer_counts_when_it_holds_an_accepted_name_as_whole_words() -> None:
