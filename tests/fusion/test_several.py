@@ -117,7 +117,7 @@ def test_an_encoder_of_too_few_classes_is_refused() -> None:
 @pytest.mark.parametrize("name", ["prefix", "soft_words", "additive", "cross_attention"])
 def test_rows_of_several_pictures_have_the_loss_they_have_alone(name: str) -> None:
     weight = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
-    made = DataFree(weight, torch.zeros(6), SUBJECTS, (2, 2), seed=3, questions_per_row=3, several=0.5)
+    made = DataFree(weight, torch.zeros(6), SUBJECTS, (2, 2), seed=3, questions_per_row=3, several=0.4, turns=0.4)
     settings = {"layers": 2, "every": 1, "grid": 1} if name == "cross_attention" else {}
     lm = LanguageModel.tiny()
     strategy = build(name, Shapes(16, (16, 2, 2), 6, 32), {"ranks": 2} if name == "soft_words" else settings)
@@ -130,5 +130,7 @@ def test_rows_of_several_pictures_have_the_loss_they_have_alone(name: str) -> No
     assert len({len(pack.features) for pack in packs}) > 1
     with torch.no_grad():
         together, *_ = fusion(packer(packs))
-        alone = [fusion(packer([Pack(pack.features, [pair])]))[0] for pack in packs for pair in pack.pairs]
+        alone = [
+            fusion(packer([Pack(pack.features, [pair], pack.history)]))[0] for pack in packs for pair in pack.pairs
+        ]
     assert float(together) == pytest.approx(float(sum(alone)), rel=1e-4)

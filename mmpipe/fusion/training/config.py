@@ -53,6 +53,8 @@ class DataConfig(_Strict):
     questions_per_row: int = Field(default=8, ge=1)
     #: data-free: share of rows with two or three pictures in place of one
     several: float = Field(default=0.0, ge=0, le=1)
+    #: data-free: share of rows that go on with a conversation, with another picture or without
+    turns: float = Field(default=0.0, ge=0, le=1)
 
 
 class OptimiserConfig(_Strict):

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from mmpipe.errors import InputError
 from mmpipe.fusion.strategies.base import FeatureBatch
-from mmpipe.fusion.training.packing import Pack
+from mmpipe.fusion.training.packing import Pack, Turn
 from mmpipe.fusion.training.questions import Subject
 from mmpipe.fusion.training.several import MOST, GroupExaminer, Seen
 from mmpipe.fusion.training.simulate import Simulator
 
 _VALIDATION_PICTURES = 48
+_SORTS = ("one", "several", "turns")
+#: How often there was a question about the same pictures before, where there may have been.
+_SAID_BEFORE = 0.4
 
 
 class DataFree:
@@ -31,9 +34,10 @@ class DataFree:
         questions_per_row: int = 8,
         *,
         several: float = 0.0,
+        turns: float = 0.0,
     ) -> None:
         """``grid``: (height, width) of the spatial features, which are the pooled ones at every place. ``several``:
-        the share of rows that are of two or three pictures.
+        the share of rows that are of two or three pictures; ``turns``: of those that go on with a conversation.
 
         Raises:
             InputError: there are so few labels that there is always one in the pictures.
@@ -42,7 +46,7 @@ class DataFree:
             raise InputError(f"The data-free recipe wants more than {MOST} classes; the encoder has {len(subjects)}.")
         self.simulator = Simulator(weight, bias)
         self.examiner = GroupExaminer(subjects, self.simulator.near.tolist())
-        self.grid, self.seed, self.questions, self.several = grid, seed, questions_per_row, several
+        self.grid, self.seed, self.questions, self.several, self.turns = grid, seed, questions_per_row, several, turns
         self._validation = self._packs(f"{seed}/validation", _VALIDATION_PICTURES)
 
     def batch(self, step: int, pictures: int) -> Sequence[Pack]:
@@ -53,21 +57,36 @@ class DataFree:
 
     def _packs(self, seed: str, rows: int) -> list[Pack]:
         random = Random(seed)  # noqa: S311
-        sizes = [random.randint(2, MOST) if random.random() < self.several else 1 for _ in range(rows)]
+        sorts = [
+            random.choices(_SORTS, (1 - self.several - self.turns, self.several, self.turns))[0] for _ in range(rows)
+        ]
+        least = {"one": 1, "several": 2, "turns": 1}
+        sizes = [1 if sort == "one" else random.randint(least[sort], MOST) for sort in sorts]
         drawn = self.simulator.draw(sum(sizes), torch.Generator().manual_seed(random.getrandbits(63)))
         probabilities = (1.3 * drawn.logits).softmax(-1).numpy()
         packs, start = [], 0
-        for size in sizes:
+        for sort, size in zip(sorts, sizes, strict=True):
             own = slice(start, start + size)
             start += size
             pooled = drawn.pooled[own]
             spatial = pooled[:, :, None, None].expand(-1, -1, *self.grid)
             seen = [Seen(*one) for one in zip(probabilities[own], drawn.truth[own].tolist(), strict=True)]
-            pairs = self._ask(seen, random)[: self.questions]
-            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[own]), pairs))
+            pairs, history = self._asked(sort, seen, random)
+            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[own]), pairs[: self.questions], history))
         return packs
 
-    def _ask(self, seen: Sequence[Seen], random: Random) -> list[tuple[str, str]]:
-        if len(seen) > 1:
-            return self.examiner.ask_of_several(seen, random)
-        return self.examiner.ask(seen[0].probabilities, seen[0].truth, random)
+    def _asked(self, sort: str, seen: Sequence[Seen], random: Random) -> tuple[list[tuple[str, str]], list[Turn]]:
+        """Questions with answers, and what was said before them."""
+        if sort == "one":
+            return self.examiner.ask(seen[0].probabilities, seen[0].truth, random), []
+        if sort == "several":
+            again = random.random() < _SAID_BEFORE
+            before = [Turn(len(seen), *random.choice(self.examiner.ask_of_several(seen, random)))] if again else []
+            return self.examiner.ask_of_several(seen, random), before
+        # One picture a turn; the last is there already, or is shown now.
+        there = len(seen) == 1 or random.random() < _SAID_BEFORE
+        before = [
+            Turn(1, *random.choice(self.examiner.ask_of_last(seen[: count + 1], random)))
+            for count in range(len(seen) if there else len(seen) - 1)
+        ]
+        return self.examiner.ask_of_last(seen, random), before

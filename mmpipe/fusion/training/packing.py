@@ -22,11 +22,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What was said before: so many ``pictures`` were shown with a question, and it was answered."""
+
+    pictures: int
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
-    """Pictures, mostly one, and questions about them with their answers."""
+    """Pictures, mostly one, and questions about them with their answers.
+
+    ``history``: turns before them. The pictures that were not shown in those are shown with the questions."""
 
     features: FeatureBatch
     pairs: Sequence[tuple[str, str]]
+    history: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +69,22 @@ class Packer:
     def __init__(self, language_model: LanguageModel, n_tokens: int) -> None:
         self.lm, self.n_tokens = language_model, n_tokens
 
-    def prefix(self, pictures: int = 1) -> list[int]:
-        """What stands before a question about so many pictures."""
-        chat = self._chat("?", pictures)
-        return list(chat.token_ids[: chat.media[-1].stop])
+    def prefix(self, pictures: int = 1, history: Sequence[Turn] = ()) -> list[int]:
+        """What stands before a question: ``history``, and then so many pictures."""
+        ids = self._chat("?", pictures, history).token_ids
+        return list(ids[: len(ids) - len(self.question("?"))])
 
     def question(self, question: str) -> list[int]:
         """What follows the prefix in a prompt of one question: the answer comes next."""
         chat = self._chat(question, 1)
-        return list(chat.token_ids[chat.media[-1].stop :])
+        return list(chat.token_ids[chat.media[0].stop :])
 
-    def _chat(self, question: str, pictures: int) -> RenderedChat:
-        return render(self.lm, [Message("user", (*[None] * pictures, question))], self.n_tokens)
+    def _chat(self, question: str, pictures: int, history: Sequence[Turn] = ()) -> RenderedChat:
+        messages = []
+        for turn in history:
+            messages.append(Message("user", (*[None] * turn.pictures, turn.question)))
+            messages.append(Message("assistant", turn.answer))
+        return render(self.lm, [*messages, Message("user", (*[None] * pictures, question))], self.n_tokens)
 
     def __call__(self, packs: Sequence[Pack]) -> PackedBatch:
         rows = [self._row(pack) for pack in packs]
@@ -91,7 +107,8 @@ class Packer:
         return PackedBatch(features, ids, positions, attention, block, ids == self.lm.placeholder_id, prompt, targets)
 
     def _row(self, pack: Pack) -> tuple[list[int], list[int], list[int], list[int], list[bool]]:
-        ids = self.prefix(len(pack.features))
+        shown = sum(turn.pictures for turn in pack.history)
+        ids = self.prefix(len(pack.features) - shown, pack.history)
         start = len(ids)
         positions, blocks = list(range(start)), [0] * start
         targets, given = [-100] * start, [True] * start

@@ -1,6 +1,7 @@
 """Questions about two or three pictures in one prompt: which is which, and what they have in common.
 
-What names no picture is about all of them: "What is in the pictures?", "Is there a dog?".
+What names no picture is about all that were shown together ("What is in the pictures?", "Is there a dog?"); of pictures
+that were shown one after the other, in turns of a conversation, it is about the last.
 """
 
 from __future__ import annotations
@@ -40,6 +41,25 @@ class GroupExaminer(Examiner):
         pairs += [self._one_name(seen, random), self._in_each(seen, random) or self._number(seen, random)]
         pairs.append(self._beyond(random.choice(seen).truth, random))
         return [(loosened(question, random), answer) for question, answer in pairs]
+
+    def ask_of_last(self, seen: Sequence[Seen], random: Random) -> list[tuple[str, str]]:
+        """Twelve questions with answers. ``seen``: pictures that were shown in turns, one or more."""
+        last = seen[-1]
+        pairs = self.ask(last.probabilities, last.truth, random)
+        if len(seen) == 1:
+            return pairs
+        _, name = self._name(last.probabilities, last.best, random)
+        other = [(random.choice(wordings()["several"]["again"]), name), self._not_before(seen, random)]
+        other += [self._one_name(seen, random), self._in_one(seen, random), self._which(seen, random)]
+        # In place of all but one of the questions of presence.
+        return [*pairs[:3], *((loosened(question, random), answer) for question, answer in other), *pairs[8:]]
+
+    def _not_before(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
+        """Whether the last picture shows what was in one before."""
+        name = self._any_name(random.choice(seen[:-1]).truth, random)
+        words = {"name": name, "a_name": with_article(name)}
+        answer = YES if self._holds(name, seen[-1].truth) else NO
+        return random.choice(wordings()["presence"]["questions"]).format(**words), answer
 
     def _one_name(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
         place = random.randrange(len(seen))
