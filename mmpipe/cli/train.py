@@ -15,7 +15,7 @@ from mmpipe.cli import train_spoken
 from mmpipe.cli.console import err, guarded, out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from mmpipe.stage import ImageEncoder
 
@@ -25,6 +25,8 @@ app.command()(train_spoken.score_spoken)
 
 Config = Annotated[Path, typer.Argument(help="A TOML file; configs/ has examples.", show_default=False)]
 Pictures = Annotated[Path | None, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
+#: where the pictures of the evaluation are kept unless told otherwise
+PICTURES = Path.home() / ".cache/mmpipe/evaluation"
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -43,6 +45,7 @@ def fusion(
 
     With several GPUs: accelerate launch $(which mmpipe) train fusion CONFIG --out FOLDER.
     """
+    from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.language_model import LanguageModel
     from mmpipe.fusion.lora import Lora
@@ -75,7 +78,7 @@ def fusion(
             err.print(f"[green]Adapter:[/] {folder}  {json.dumps(results)}")
     if score_pictures and trainer.is_main:
         del trainer, language_model
-        results["scores"] = _scores([folder], settings.encoder, pictures)
+        results["scores"] = score_adapters([folder], _encoder(settings.encoder), pictures or PICTURES)
         provenance.write(folder, settings, config, results)
         _show(results["scores"])
 
@@ -88,10 +91,11 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""
+    from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.training.config import EncoderConfig
 
-    scores = _scores(adapters or [checkpoint.SHIPPED], EncoderConfig(), pictures)
+    scores = score_adapters(adapters or [checkpoint.SHIPPED], _encoder(EncoderConfig()), pictures or PICTURES)
     if as_json:
         out.print_json(data=scores)
     else:
@@ -152,67 +156,6 @@ def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, An
         )
     table = FeatureTable(lambda paths: encoder.run([load(path) for path in paths]), getattr(strategy, "grid", 0) or 1)
     return strategy, Jsonl(data.train, data.validation, table, settings.seed, data.questions_per_row)
-
-
-def _scores(folders: Sequence[Path], encoder_settings: Any, pictures: Path | None) -> dict[str, Any]:
-    """List -> system -> rates of right answers with confidence intervals. The systems: each adapter by the name of
-    its strategy, the cascade, the encoder alone."""
-    from mmpipe.evaluate import fusion as lists
-    from mmpipe.evaluate import fusion_models as models
-    from mmpipe.evaluate.fusion_pictures import fetch_pictures
-    from mmpipe.fusion import checkpoint
-    from mmpipe.fusion.language_model import LanguageModel
-    from mmpipe.vision.images import load
-    from mmpipe.vision.labels import imagenet_labels, kinds
-
-    encoder, labels = _encoder(encoder_settings), [label.name for label in imagenet_labels()]
-    members = {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
-    plain, adapted = LanguageModel.load(), {}
-    for number, folder in enumerate(folders, start=1):
-        model = LanguageModel.load()
-        strategy = checkpoint.load(folder, model, encoder.identity)
-        adapted[strategy.name if strategy.name not in adapted else f"{strategy.name} {number}"] = model, strategy
-    scores: dict[str, Any] = {}
-    for which in lists.LISTS:
-        root = fetch_pictures(which, pictures or Path.home() / ".cache/mmpipe/evaluation")
-        shown = lists.pictures(which)
-        features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}
-        asked = lists.questions(shown, members)
-        theirs = [answer.text for answer in models.cascade(plain, labels, features, asked)]
-        alone = [labels[int(features[one.picture].logits.argmax())] for one in asked]
-        scores[which] = {
-            "encoder": {"name": _told(lists.rates(asked, alone)["name"])},
-            "cascade": _rates(asked, theirs),
-        }
-        for name, (model, strategy) in adapted.items():
-            answered = models.fused(model, strategy, features, asked)
-            ours = [answer.text for answer in answered]
-            reached = [
-                (lists.right(one, a.text), a.confidence)
-                for one, a in zip(asked, answered, strict=True)
-                if one.sort != "beyond"
-            ]
-            right, sure = [ok for ok, _ in reached], [confidence for _, confidence in reached]
-            scores[which][name] = _rates(asked, ours) | {
-                "calibration_error": round(lists.calibration_error(right, sure), 4),
-                "ranking": round(lists.ranking(right, sure), 4),
-                "advantage": {
-                    sort: [round(value, 4) for value in lists.advantage(asked, ours, theirs, sort)]
-                    for sort in ("name", "presence", "category")
-                },
-            }
-    return scores
-
-
-def _rates(asked: Any, answers: Sequence[str]) -> dict[str, Any]:
-    from mmpipe.evaluate.fusion import rates
-
-    return {sort: _told(rate) for sort, rate in rates(asked, answers).items()}
-
-
-def _told(rate: Any) -> dict[str, Any]:
-    low, high = rate.interval
-    return {"rate": round(rate.value, 4), "low": round(low, 4), "high": round(high, 4), "of": rate.total}
 
 
 def _show(scores: dict[str, Any]) -> None:

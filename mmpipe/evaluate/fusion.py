@@ -78,6 +78,10 @@ class Asked:
     def pictures(self) -> tuple[str, ...]:
         return (self.picture,)
 
+    @property
+    def history(self) -> tuple[()]:
+        return ()
+
 
 def pictures(which: str) -> list[Shown]:
     """The list ``which``, one of :data:`LISTS`."""

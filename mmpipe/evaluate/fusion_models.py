@@ -15,7 +15,7 @@ from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
-from mmpipe.fusion.training.packing import Packer
+from mmpipe.fusion.training.packing import Packer, Turn
 from mmpipe.fusion.training.questions import with_article
 from mmpipe.types import ImageFeatures
 
@@ -26,7 +26,8 @@ _ORDINALS = ("first", "second", "third")
 
 
 class PictureQuestion(Protocol):
-    """What is asked about one picture, or several: their names in order."""
+    """What is asked about one picture, or several: their names in order. ``history``: turns before, in which the first
+    of the pictures were shown."""
 
     @property
     def pictures(self) -> tuple[str, ...]: ...
@@ -34,6 +35,8 @@ class PictureQuestion(Protocol):
     def sort(self) -> str: ...
     @property
     def question(self) -> str: ...
+    @property
+    def history(self) -> Sequence[Turn]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ def fused(
             if one.pictures not in encoded:
                 encoded[one.pictures] = strategy(FeatureBatch.of([features[name] for name in one.pictures]))
             shown = encoded[one.pictures]
-            ids = torch.tensor([packer.prefix(len(one.pictures)) + packer.question(one.question)])
+            now = len(one.pictures) - sum(turn.pictures for turn in one.history)
+            ids = torch.tensor([packer.prefix(now, one.history) + packer.question(one.question)])
             given = torch.ones(ids.shape, dtype=torch.bool)
             embeds = strategy.place(language_model.embed(ids), ids == language_model.placeholder_id, given, shown)
             prompt = Prompt(embeds[0], memory=shown if strategy.attends else None)
@@ -86,8 +90,14 @@ def cascade(
     packer = Packer(lm, 0)
     prompts = []
     for one in asked:
-        told = _told([with_article(labels[int(features[name].logits.argmax())]) for name in one.pictures])
-        prompts.append(Prompt(token_ids=[*packer.prefix(), *packer.question(f"{told} {one.question}")]))
+        names = [with_article(labels[int(features[name].logits.argmax())]) for name in one.pictures]
+        history, start = [], 0
+        for turn in one.history:
+            told = _told(names[start : start + turn.pictures])
+            history.append(Turn(0, f"{told} {turn.question}", turn.answer))
+            start += turn.pictures
+        question = packer.question(f"{_told(names[start:])} {one.question}")
+        prompts.append(Prompt(token_ids=[*packer.prefix(0, history), *question]))
     yes_no = [lm.encode("Yes"), lm.encode("No")]
     with GenerationEngine(lm) as engine:
         closed = {i for i, one in enumerate(asked) if one.sort in ("presence", "category")}
@@ -102,6 +112,7 @@ def cascade(
 
 
 def _told(names: Sequence[str]) -> str:
+    """What the pictures show, in words."""
     if len(names) == 1:
         return f"The picture shows {names[0]}."
     return " ".join(f"The {nth} picture shows {name}." for nth, name in zip(_ORDINALS, names, strict=False))

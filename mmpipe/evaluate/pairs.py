@@ -1,4 +1,4 @@
-"""Are two pictures kept apart? The pictures of a list in pairs, and what is asked about the first and the second.
+"""Are two pictures kept apart? The pictures of a list in pairs, shown together or in two turns of a conversation.
 
 Who stands beside whom is drawn by the name of the list: the pairs are the same everywhere.
 """
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from mmpipe.evaluate.fusion import Rate, Shown, accepted_names, says, with_article
+from mmpipe.evaluate.fusion import PLAIN, Rate, Shown, accepted_names, says, with_article
+from mmpipe.fusion.training.packing import Turn
 
-PairSort = Literal["first", "second", "both", "presence", "which"]
-PAIR_SORTS: tuple[PairSort, ...] = ("first", "second", "both", "presence", "which")
+PairSort = Literal["first", "second", "both", "presence", "which", "next", "next_presence"]
+#: The last two are about a picture that is shown after another was talked about.
+PAIR_SORTS: tuple[PairSort, ...] = ("first", "second", "both", "presence", "which", "next", "next_presence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,14 @@ class AskedOfPair:
     sort: PairSort
     question: str
     accepted: tuple[tuple[str, ...], ...]
+    history: tuple[Turn, ...] = ()
 
     def right(self, answer: str) -> bool:
         return all(says(answer, names) for names in self.accepted)
 
 
 def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]], seed: str) -> list[AskedOfPair]:
-    """Six questions about each pair. ``members``: kind -> names of what is of this kind."""
+    """Nine questions about each pair. ``members``: kind -> names of what is of this kind."""
     random = Random(seed)  # noqa: S311
     asked = []
     for first, second in _paired(shown, random):
@@ -49,7 +52,14 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]], seed
             ("presence", f"Is there {with_article(absent.names[0])} in the {place} picture?", (("no",),)),
             ("which", f"Which picture shows {goal_name}?", ((("first", "second")[goal - 1],),)),
         ]
-        asked += [AskedOfPair((first.path, second.path), *row) for row in rows]
+        both = first.path, second.path
+        asked += [AskedOfPair(both, *row) for row in rows]
+        plain, name = PLAIN["name"], with_article(first.names[0])
+        before = (Turn(1, plain, f"{name[:1].upper()}{name[1:]}."),)
+        asked.append(AskedOfPair(both, "next", plain, (two,), before))
+        for thing, answer in ((second, "yes"), (first, "no")):
+            question = PLAIN["presence"].format(x=with_article(thing.names[0]))
+            asked.append(AskedOfPair(both, "next_presence", question, ((answer,),), before))
     return asked
 
 
