@@ -29,7 +29,8 @@ REFUSAL = "I cannot tell."
 _REFUSES = re.compile(r"\W*(?:$|I (?:cannot|can't) tell\b)", re.IGNORECASE)
 _NEXT_SENTENCE = re.compile(r"[.!?…][\"')\]]*\s+\S")
 
-#: (answer, log probabilities of its tokens, features of the pictures) -> the probability that it is right, 0..1.
+#: (answer, log probabilities of its tokens, features of the pictures that were shown last) -> the probability that it
+#: is right, 0..1.
 Confidence = Callable[[str, Sequence[float], Sequence[ImageFeatures]], float]
 
 
@@ -62,7 +63,8 @@ class Answerer:
     def say(
         self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream, *, live: bool
     ) -> Said:
-        """An answer in its own words. ``live``: pass it on to ``out`` as it is written, from its second sentence on.
+        """An answer in its own words. ``features``: of the pictures that were shown last. ``live``: pass it on to ``out``
+        as it is written, from its second sentence on.
 
         Before that, it may still turn out to be refused, and what was told cannot be taken back.
         """

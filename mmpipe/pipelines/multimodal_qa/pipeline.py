@@ -182,7 +182,8 @@ class MultimodalQA:
         chat = self._rendered(asked, question.max_new_tokens)
         pictures = [load(medium.item) for medium in chat.media]
         features = self.eyes.look(pictures)
-        said, generation = self._answerer.trace(self.model.prompt(chat, features), features, question, out)
+        new = features[-len(asked.new_pictures) :]
+        said, generation = self._answerer.trace(self.model.prompt(chat, features), new, question, out)
         scene = Scene(asked.english, chat, pictures, features, generation)
         return explain(self.model, self.eyes, self.engine, self._told(question, asked, said, to, out), scene)
 
@@ -274,9 +275,10 @@ class MultimodalQA:
                 translated = self._helpers.translator().translate_many(question.choices, asked.language, ENGLISH)
                 english = [choice.text for choice in translated]
             return self._answerer.choose(prompt, question.choices, english, asked.language)
+        new = features[-len(asked.new_pictures) :]
         if question.schema is not None:
-            return self._answerer.fill_in(prompt, features, question, out)
-        return self._answerer.say(prompt, features, question, out, live=live)
+            return self._answerer.fill_in(prompt, new, question, out)
+        return self._answerer.say(prompt, new, question, out, live=live)
 
     def _read(self, asked: Understood) -> Said:
         """The text in the pictures, as it stands there."""

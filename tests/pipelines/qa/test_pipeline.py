@@ -144,6 +144,22 @@ def test_a_conversation_keeps_what_was_shown_and_said_and_forgets_what_failed(qa
     assert later.text in ("a dog", "a cat", "I cannot tell.")
 
 
+def test_how_clear_the_pictures_shown_last_are_is_what_counts(make: Make, parts: Any) -> None:
+    seen: list[list[int]] = []
+
+    def confidence(_: str, __: Sequence[float], pictures: Sequence[ImageFeatures]) -> float:
+        seen.append([int(picture.logits.argmax()) for picture in pictures])
+        return 1.0
+
+    talk = make(confidence=confidence).conversation()
+    red, green, blue = range(3)
+    talk.ask("What is this?", parts.RED, max_new_tokens=SHORT)
+    talk.ask("And these?", [parts.GREEN, parts.BLUE], max_new_tokens=SHORT)
+    talk.ask("Is it an animal?", max_new_tokens=SHORT)
+    talk.explain()
+    assert seen == [[red], [green, blue], [green, blue], [green, blue]]
+
+
 def test_a_stream_gives_the_answer_in_pieces_to_threads_and_coroutines(qa: MultimodalQA, parts: Any) -> None:
     expected = qa.ask(parts.RED, "What?", max_new_tokens=30)
     stream = qa.stream(parts.RED, "What?", max_new_tokens=30)
