@@ -63,7 +63,7 @@ class Answerer:
     def say(
         self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream, *, live: bool
     ) -> Said:
-        """An answer in its own words. ``features``: of the pictures that were shown last. ``live``: pass it on to ``out``
+        """An answer in its own words. ``features``: of what was shown last. ``live``: pass it on to ``out``
         as it is written, from its second sentence on.
 
         Before that, it may still turn out to be refused, and what was told cannot be taken back.

@@ -63,7 +63,7 @@ def class_activation(
 ) -> tuple[str, float, NDArray[np.float32] | None]:
     """The class that ``text`` speaks of, or the likeliest if it names none, its probability, and where it is seen.
 
-    Of several classes the first that is named counts. See :class:`PictureEvidence`.
+    Of several classes that are named, as where there are several pictures, the likeliest in this one counts. See :class:`PictureEvidence`.
     """
     if not len(features.logits):
         return "", 0.0, None
@@ -113,10 +113,11 @@ def attention(scene: Scene, at: int) -> NDArray[np.float32]:
 
 
 def _named(labels: Sequence[str], features: ImageFeatures, text: str) -> int:
-    """The class whose name stands first in ``text``, the longest of those that begin there."""
-    found = {}
-    for index, label in enumerate(labels):
-        match = re.search(rf"\b{re.escape(label)}s?\b", text, re.IGNORECASE)
-        if match:
-            found[match.start(), -len(label)] = index
-    return found[min(found)] if found else int(features.logits.argmax())
+    """Of the classes that the first line of ``text`` with any names, the likeliest in the picture; else of all."""
+    longest_first = sorted(labels, key=len, reverse=True)
+    names = re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})s?\b", re.IGNORECASE)
+    for line in text.splitlines():
+        said = {match[1].lower() for match in names.finditer(line)}
+        if said:
+            return max((i for i, label in enumerate(labels) if label.lower() in said), key=features.logits.__getitem__)
+    return int(features.logits.argmax())

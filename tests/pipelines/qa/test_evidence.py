@@ -88,6 +88,7 @@ def test_the_class_that_is_spoken_of_is_looked_for(parts: Any) -> None:
     (features,) = encoder.run([parts.RED])
     assert class_activation(encoder, features, "No.\nIs there a green thing?")[0] == "green thing"
     assert class_activation(encoder, features, "Blue things.\nIs there a green thing?")[0] == "blue thing"
+    assert class_activation(encoder, features, "A green thing and a red thing.\nWhat is it?")[0] == "red thing"
 
 
 @pytest.mark.parametrize(("width_px", "height_px"), [(47, 33), (1, 1), (3, 700)])
