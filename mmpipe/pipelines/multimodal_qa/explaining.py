@@ -63,7 +63,8 @@ def class_activation(
 ) -> tuple[str, float, NDArray[np.float32] | None]:
     """The class that ``text`` speaks of, or the likeliest if it names none, its probability, and where it is seen.
 
-    Of several classes that are named, as where there are several pictures, the likeliest in this one counts. See :class:`PictureEvidence`.
+    Of several classes that are named, as where there are several pictures, the likeliest in this one counts. See
+    :class:`PictureEvidence`.
     """
     if not len(features.logits):
         return "", 0.0, None
