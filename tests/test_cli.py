@@ -21,7 +21,7 @@ from mmpipe.evaluate.clips import Clip
 from mmpipe.types import Audio
 
 QUIET = {"NO_COLOR": "1", "COLUMNS": "200"}
-MMPIPE = [sys.executable, "-c", "from mmpipe.cli import main; main()"]
+MMPIPE = [sys.executable, "-m", "mmpipe"]
 
 
 def run(*args: str | Path, stdin: str = "", **environment: str) -> Result:

@@ -1,0 +1,5 @@
+"""``python -m mmpipe``: the command."""
+
+from mmpipe.cli import main
+
+main()
