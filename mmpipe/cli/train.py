@@ -6,7 +6,7 @@ import json
 import signal
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -88,6 +88,7 @@ def fusion(
 def score(
     adapters: Annotated[list[Path] | None, typer.Argument(help="Folders; without any the one mmpipe carries.")] = None,
     pictures: Pictures = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the language model.")] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""
@@ -95,7 +96,7 @@ def score(
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.training.config import EncoderConfig
 
-    scores = score_adapters(adapters or [checkpoint.SHIPPED], _encoder(EncoderConfig()), pictures or PICTURES)
+    scores = score_adapters(adapters or [checkpoint.SHIPPED], _encoder(EncoderConfig()), pictures or PICTURES, dtype)
     if as_json:
         out.print_json(data=scores)
     else:

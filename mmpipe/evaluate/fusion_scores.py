@@ -11,24 +11,26 @@ from mmpipe.evaluate import fusion_models as models
 from mmpipe.evaluate import pairs
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.fusion import checkpoint
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.fusion.language_model import DType, LanguageModel
 from mmpipe.stage import ImageEncoder
 from mmpipe.vision.images import load
 from mmpipe.vision.labels import imagenet_labels, kinds
 
 
-def score_adapters(folders: Sequence[Path], encoder: ImageEncoder, cache: Path) -> dict[str, Any]:
+def score_adapters(
+    folders: Sequence[Path], encoder: ImageEncoder, cache: Path, dtype: DType = "float32"
+) -> dict[str, Any]:
     """List -> system -> rates of right answers with 95 % confidence intervals; JSON values.
 
     The systems are the adapters, by the name of their strategy, the cascade and the encoder alone; under the name of
     the list with "in pairs" behind it is what they answer when two pictures are shown. ``cache``: a folder that keeps
-    the pictures.
+    the pictures. ``dtype``: of the language model.
     """
     labels = [label.name for label in imagenet_labels()]
     members = {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
-    plain, adapted = LanguageModel.load(), {}
+    plain, adapted = LanguageModel.load(dtype=dtype), {}
     for number, folder in enumerate(folders, start=1):
-        model = LanguageModel.load()
+        model = LanguageModel.load(dtype=dtype)
         strategy = checkpoint.load(folder, model, encoder.identity)
         adapted[strategy.name if strategy.name not in adapted else f"{strategy.name} {number}"] = model, strategy
     scores: dict[str, Any] = {}
