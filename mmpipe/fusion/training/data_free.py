@@ -60,7 +60,7 @@ class DataFree:
         sorts = [
             random.choices(_SORTS, (1 - self.several - self.turns, self.several, self.turns))[0] for _ in range(rows)
         ]
-        least = {"one": 1, "several": 2, "turns": 1}
+        least = {"several": 2, "turns": 1}
         sizes = [1 if sort == "one" else random.randint(least[sort], MOST) for sort in sorts]
         drawn = self.simulator.draw(sum(sizes), torch.Generator().manual_seed(random.getrandbits(63)))
         probabilities = (1.3 * drawn.logits).softmax(-1).numpy()
@@ -72,7 +72,10 @@ class DataFree:
             spatial = pooled[:, :, None, None].expand(-1, -1, *self.grid)
             seen = [Seen(*one) for one in zip(probabilities[own], drawn.truth[own].tolist(), strict=True)]
             pairs, history = self._asked(sort, seen, random)
-            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[own]), pairs[: self.questions], history))
+            # Fewer questions after more pictures and turns: rows of a batch should be about as long.
+            wanted = max(2, self.questions - 2 * (size - 1) - len(history))
+            pairs = pairs[: self.questions] if sort == "one" else random.sample(pairs, min(wanted, len(pairs)))
+            packs.append(Pack(FeatureBatch(pooled, spatial, drawn.logits[own]), pairs, history))
         return packs
 
     def _asked(self, sort: str, seen: Sequence[Seen], random: Random) -> tuple[list[tuple[str, str]], list[Turn]]:
@@ -83,10 +86,10 @@ class DataFree:
             again = random.random() < _SAID_BEFORE
             before = [Turn(len(seen), *random.choice(self.examiner.ask_of_several(seen, random)))] if again else []
             return self.examiner.ask_of_several(seen, random), before
-        # One picture a turn; the last is there already, or is shown now.
-        there = len(seen) == 1 or random.random() < _SAID_BEFORE
-        before = [
-            Turn(1, *random.choice(self.examiner.ask_of_last(seen[: count + 1], random)))
-            for count in range(len(seen) if there else len(seen) - 1)
-        ]
-        return self.examiner.ask_of_last(seen, random), before
+        # One picture after the other, with a question or two; the last is there already, or is shown now.
+        there, before = len(seen) == 1 or random.random() < _SAID_BEFORE, []
+        for count in range(1, len(seen) + there):
+            before.append(Turn(1, *random.choice(self.examiner.ask_of_last(seen[:count], random, new=True))))
+            if random.random() < _SAID_BEFORE:
+                before.append(Turn(0, *random.choice(self.examiner.ask_of_last(seen[:count], random, new=False))))
+        return self.examiner.ask_of_last(seen, random, new=not there), before

@@ -51,6 +51,11 @@ def with_article(name: str) -> str:
     return f"{'an' if vowel else 'a'} {name}"
 
 
+def thing(name: str) -> dict[str, str]:
+    """``name`` for a wording: alone and with its article. All that people make is of the kind "object"."""
+    return {"name": "man-made object" if name == "object" else name, "a_name": with_article(name)}
+
+
 def capital(text: str) -> str:
     """With a large first letter."""
     return text[:1].upper() + text[1:]
@@ -139,8 +144,7 @@ class Examiner:
             name, answer = self._any_name(truth, random), YES
         else:
             name, answer = self._absent(best, truth, random), NO
-        words = {"name": name, "a_name": with_article(name)}
-        return random.choice(wordings()["presence"]["questions"]).format(**words), answer
+        return random.choice(wordings()["presence"]["questions"]).format(**thing(name)), answer
 
     def _absent(self, best: list[int], truth: int, random: Random) -> str:
         """Something that is not there: mostly what could be mistaken for it."""
