@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from mmpipe.cli import train_spoken
+from mmpipe.cli.bench import PICTURES, Pictures
 from mmpipe.cli.console import err, guarded, out
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ app.command()(train_spoken.spoken)
 app.command()(train_spoken.score_spoken)
 
 Config = Annotated[Path, typer.Argument(help="A TOML file; configs/ has examples.", show_default=False)]
-Pictures = Annotated[Path | None, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
-#: where the pictures of the evaluation are kept unless told otherwise
-PICTURES = Path.home() / ".cache/mmpipe/evaluation"
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -39,7 +37,7 @@ def fusion(
     score_pictures: Annotated[
         bool, typer.Option("--score", help="Score on the lists of real pictures at the end.")
     ] = False,
-    pictures: Pictures = None,
+    pictures: Pictures = PICTURES,
 ) -> None:
     """Train one adapter. Ctrl-C or SIGTERM keeps what was learned: go on with --resume.
 
@@ -78,7 +76,7 @@ def fusion(
             err.print(f"[green]Adapter:[/] {folder}  {json.dumps(results)}")
     if score_pictures and trainer.is_main:
         del trainer, language_model
-        results["scores"] = score_adapters([folder], _encoder(settings.encoder), pictures or PICTURES)
+        results["scores"] = score_adapters([folder], encoder, pictures)
         provenance.write(folder, settings, config, results)
         _show(results["scores"])
 
@@ -87,16 +85,21 @@ def fusion(
 @guarded
 def score(
     adapters: Annotated[list[Path] | None, typer.Argument(help="Folders; without any the one mmpipe carries.")] = None,
-    pictures: Pictures = None,
+    pictures: Pictures = PICTURES,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Also the list that no choice was made by: at the end, once.")
+    ] = False,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the language model.")] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""
+    from mmpipe.evaluate.fusion import LISTS, SEEN
     from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.training.config import EncoderConfig
 
-    scores = score_adapters(adapters or [checkpoint.SHIPPED], _encoder(EncoderConfig()), pictures or PICTURES, dtype)
+    which, folders = LISTS if held_out else SEEN, adapters or [checkpoint.SHIPPED]
+    scores = score_adapters(folders, _encoder(EncoderConfig()), pictures, which, dtype)
     if as_json:
         out.print_json(data=scores)
     else:

@@ -17,12 +17,10 @@ from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
 from mmpipe.fusion.training.packing import Packer, Turn
 from mmpipe.fusion.training.questions import with_article
+from mmpipe.fusion.training.several import ORDINALS
 from mmpipe.types import ImageFeatures
 
 _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24
-
-
-_ORDINALS = ("first", "second", "third")
 
 
 class PictureQuestion(Protocol):
@@ -32,7 +30,7 @@ class PictureQuestion(Protocol):
     @property
     def pictures(self) -> tuple[str, ...]: ...
     @property
-    def sort(self) -> str: ...
+    def yes_or_no(self) -> bool: ...
     @property
     def question(self) -> str: ...
     @property
@@ -57,11 +55,12 @@ def fused(
     """Greedy answers of the language model with the pictures spliced in. ``features``: by the name of the picture."""
     packer = Packer(language_model, strategy.n_tokens)
     with torch.inference_mode():
-        encoded, requests = dict[tuple[str, ...], Tensor](), []
+        encoded, requests = dict[str, Tensor](), []
         for one in asked:
-            if one.pictures not in encoded:
-                encoded[one.pictures] = strategy(FeatureBatch.of([features[name] for name in one.pictures]))
-            shown = encoded[one.pictures]
+            for name in one.pictures:
+                if name not in encoded:
+                    encoded[name] = strategy(FeatureBatch.of([features[name]]))
+            shown = torch.cat([encoded[name] for name in one.pictures])
             now = len(one.pictures) - sum(turn.pictures for turn in one.history)
             ids = torch.tensor([packer.prefix(now, one.history) + packer.question(one.question)])
             given = torch.ones(ids.shape, dtype=torch.bool)
@@ -70,12 +69,13 @@ def fused(
             requests.append(GenerationRequest(prompt, max_new_tokens=_FUSED_TOKENS))
     with GenerationEngine(language_model, attending=strategy.attending if strategy.attends else None) as engine:
         said = engine.generate(requests)
-    return [
-        Answered(
-            one.text, confidence(one.text, one.logprobs, [features[name] for name in question.pictures]), one.logprobs
-        )
-        for question, one in zip(asked, said, strict=True)
-    ]
+    answers = []
+    for one, generation in zip(asked, said, strict=True):
+        before = sum(turn.pictures for turn in one.history)
+        pictures = [features[name] for name in one.pictures[before:]]  # shown last
+        sure = confidence(generation.text, generation.logprobs, pictures)
+        answers.append(Answered(generation.text, sure, generation.logprobs))
+    return answers
 
 
 def cascade(
@@ -96,11 +96,11 @@ def cascade(
             told = _told(names[start : start + turn.pictures])
             history.append(Turn(0, f"{told} {turn.question}", turn.answer))
             start += turn.pictures
-        question = packer.question(f"{_told(names[start:])} {one.question}")
+        question = packer.question(f"{_told(names[start:])} {one.question}".strip())
         prompts.append(Prompt(token_ids=[*packer.prefix(0, history), *question]))
     yes_no = [lm.encode("Yes"), lm.encode("No")]
     with GenerationEngine(lm) as engine:
-        closed = {i for i, one in enumerate(asked) if one.sort in ("presence", "category")}
+        closed = {i for i, one in enumerate(asked) if one.yes_or_no}
         scores = {i: engine.score(ScoreRequest(prompts[i], yes_no), block=True) for i in sorted(closed)}
         open_ones = [i for i in range(len(asked)) if i not in closed]
         said = engine.generate(GenerationRequest(prompts[i], max_new_tokens=_CASCADE_TOKENS) for i in open_ones)
@@ -115,4 +115,5 @@ def _told(names: Sequence[str]) -> str:
     """What the pictures show, in words."""
     if len(names) == 1:
         return f"The picture shows {names[0]}."
-    return " ".join(f"The {nth} picture shows {name}." for nth, name in zip(_ORDINALS, names, strict=False))
+    places = ORDINALS[: len(names)]
+    return " ".join(f"The {nth} picture shows {name}." for nth, name in zip(places, names, strict=True))

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmpipe.errors import InputError
-from mmpipe.evaluate.fusion import pictures
+from mmpipe.evaluate.fusion import LISTS, pictures
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def fetch_pictures(which: str, cache: Path) -> Path:
     Raises:
         InputError: they cannot be had; the message says what was tried.
     """
+    if which not in LISTS:
+        raise InputError(f"Unknown list of pictures {which!r}. Known: {', '.join(LISTS)}.")
     if which == "stamps" and _STAMPS_INSTALLED.is_dir():
         return _STAMPS_INSTALLED
     folder = cache / which
@@ -75,6 +77,10 @@ def _unpack_held_out(folder: Path) -> None:
         for puzzle in root.glob("usr/share/games/jigzo/puzzles/*/*.pzl"):
             puzzle.with_suffix(".jpg").write_bytes(_puzzle_picture(puzzle.read_bytes()))
         for one in pictures("held_out"):
+            if not (root / one.path).is_file():
+                raise InputError(
+                    f"{one.path} is not in the packages that were fetched: {', '.join(_HELD_OUT_PACKAGES)}."
+                )
             (folder / one.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(root / one.path, folder / one.path)
 

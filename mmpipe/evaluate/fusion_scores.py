@@ -18,14 +18,22 @@ from mmpipe.vision.labels import imagenet_labels, kinds
 
 
 def score_adapters(
-    folders: Sequence[Path], encoder: ImageEncoder, cache: Path, dtype: DType = "float32"
+    folders: Sequence[Path],
+    encoder: ImageEncoder,
+    cache: Path,
+    which: Sequence[str] = lists.SEEN,
+    dtype: DType = "float32",
 ) -> dict[str, Any]:
     """List -> system -> rates of right answers with 95 % confidence intervals; JSON values.
 
     The systems are the adapters, by the name of their strategy, the cascade and the encoder alone; under the name of
     the list with "in pairs" behind it is what they answer when two pictures are shown. ``cache``: a folder that keeps
-    the pictures. ``dtype``: of the language model.
+    the pictures. ``which``: the lists. ``dtype``: of the language model.
+
+    Raises:
+        InputError: the pictures of a list cannot be had; that comes first, before anything is computed.
     """
+    roots = {name: fetch_pictures(name, cache) for name in which}
     labels = [label.name for label in imagenet_labels()]
     members = {kind: [labels[index] for index in indices] for kind, indices in kinds().items()}
     plain, adapted = LanguageModel.load(dtype=dtype), {}
@@ -34,18 +42,18 @@ def score_adapters(
         strategy = checkpoint.load(folder, model, encoder.identity)
         adapted[strategy.name if strategy.name not in adapted else f"{strategy.name} {number}"] = model, strategy
     scores: dict[str, Any] = {}
-    for which in lists.LISTS:
-        root, shown = fetch_pictures(which, cache), lists.pictures(which)
+    for each, root in roots.items():
+        shown = lists.pictures(each)
         features = {one.path: encoder.run([load(root / one.path)])[0] for one in shown}
-        asked, of_pairs = lists.questions(shown, members), pairs.questions(shown, members, which)
+        asked, of_pairs = lists.questions(shown, members), pairs.questions(shown, members, each)
         theirs = [answer.text for answer in models.cascade(plain, labels, features, asked)]
         alone = [labels[int(features[one.picture].logits.argmax())] for one in asked]
-        single = scores[which] = {
+        single = scores[each] = {
             "encoder": {"name": _told(lists.rates(asked, alone)["name"])},
             "cascade": _all_told(lists.rates(asked, theirs)),
         }
         told_in_words = [answer.text for answer in models.cascade(plain, labels, features, of_pairs)]
-        paired = scores[f"{which} in pairs"] = {"cascade": _all_told(pairs.rates(of_pairs, told_in_words))}
+        paired = scores[f"{each} in pairs"] = {"cascade": _all_told(pairs.rates(of_pairs, told_in_words))}
         for name, (model, strategy) in adapted.items():
             single[name] = _judged(asked, models.fused(model, strategy, features, asked), theirs)
             ours = [answer.text for answer in models.fused(model, strategy, features, of_pairs)]

@@ -1,6 +1,7 @@
 """Are two pictures kept apart? The pictures of a list in pairs, shown together or in two turns of a conversation.
 
-Who stands beside whom is drawn by the name of the list: the pairs are the same everywhere.
+Who stands beside whom, and what is asked, is drawn by the name of the list: the same everywhere. No wording is in the
+training templates. In the second turn the history holds the right answer of the first, whatever a model had said.
 """
 
 from __future__ import annotations
@@ -10,17 +11,29 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from mmpipe.evaluate.fusion import PLAIN, Rate, Shown, accepted_names, says, with_article
+from mmpipe.evaluate.fusion import Rate, Shown, accepted_names, asked_as, first_word, rate, says
 from mmpipe.fusion.training.packing import Turn
+from mmpipe.fusion.training.questions import capital
+from mmpipe.fusion.training.several import ORDINALS
 
 PairSort = Literal["first", "second", "both", "presence", "which", "next", "next_presence"]
 #: The last two are about a picture that is shown after another was talked about.
 PAIR_SORTS: tuple[PairSort, ...] = ("first", "second", "both", "presence", "which", "next", "next_presence")
 
+WORDINGS: Mapping[str, str] = {
+    "name": "What is it that the {nth} picture shows?",
+    "both": "What is to be seen in these two pictures?",
+    "presence": "Does {x} appear in the {nth} picture?",
+    "which": "In which of the two can {x} be seen?",
+    "before": "What does the photo depict?",
+    "next": "What am I looking at now?",
+    "next_presence": "Can you spot {x} in this one?",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class AskedOfPair:
-    """A question about two pictures. ``accepted``: an answer is right that has one name of each group."""
+    """A question about two pictures. ``accepted``: an answer is right that has one name of each group, in any order."""
 
     pictures: tuple[str, str]
     sort: PairSort
@@ -28,7 +41,13 @@ class AskedOfPair:
     accepted: tuple[tuple[str, ...], ...]
     history: tuple[Turn, ...] = ()
 
+    @property
+    def yes_or_no(self) -> bool:
+        return self.sort in ("presence", "next_presence")
+
     def right(self, answer: str) -> bool:
+        if self.yes_or_no:
+            return first_word(answer) in self.accepted[0]
         return all(says(answer, names) for names in self.accepted)
 
 
@@ -36,41 +55,38 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]], seed
     """Nine questions about each pair. ``members``: kind -> names of what is of this kind."""
     random = Random(seed)  # noqa: S311
     asked = []
-    for first, second in _paired(shown, random):
-        one, two = (accepted_names(each, members) for each in (first, second))
-        here = random.choice((1, 2))
-        there = (first, second)[here - 1]
-        absent = (second, first)[here - 1]
-        place = ("first", "second")[here - 1]
-        goal = random.choice((1, 2))
-        goal_name = with_article((first, second)[goal - 1].names[0])
+    for pair in _paired(shown, random):
+        paths = pair[0].path, pair[1].path
+        names = [accepted_names(one, members) for one in pair]
+        here, goal = random.randrange(2), random.randrange(2)
         rows: list[tuple[PairSort, str, tuple[tuple[str, ...], ...]]] = [
-            ("first", "What is in the first picture?", (one,)),
-            ("second", "What is in the second picture?", (two,)),
-            ("both", "What is in the pictures?", (one, two)),
-            ("presence", f"Is there {with_article(there.names[0])} in the {place} picture?", (("yes",),)),
-            ("presence", f"Is there {with_article(absent.names[0])} in the {place} picture?", (("no",),)),
-            ("which", f"Which picture shows {goal_name}?", ((("first", "second")[goal - 1],),)),
+            ("first", _worded("name", nth="first"), (names[0],)),
+            ("second", _worded("name", nth="second"), (names[1],)),
+            ("both", _worded("both"), (names[0], names[1])),
+            ("presence", _worded("presence", pair[here].names[0], nth=ORDINALS[here]), (("yes",),)),
+            ("presence", _worded("presence", pair[1 - here].names[0], nth=ORDINALS[here]), (("no",),)),
+            ("which", _worded("which", pair[goal].names[0]), ((ORDINALS[goal],),)),
         ]
-        both = first.path, second.path
-        asked += [AskedOfPair(both, *row) for row in rows]
-        plain, name = PLAIN["name"], with_article(first.names[0])
-        before = (Turn(1, plain, f"{name[:1].upper()}{name[1:]}."),)
-        asked.append(AskedOfPair(both, "next", plain, (two,), before))
-        for thing, answer in ((second, "yes"), (first, "no")):
-            question = PLAIN["presence"].format(x=with_article(thing.names[0]))
-            asked.append(AskedOfPair(both, "next_presence", question, ((answer,),), before))
+        asked += [AskedOfPair(paths, *row) for row in rows]
+        # What was there before is not there any more, and what was never there is not either.
+        absent = random.choice((pair[0].names[0], random.choice(pair[1].confusable)))
+        before = (Turn(1, _worded("before"), f"{capital(asked_as(pair[0].names[0]))}."),)
+        asked += [
+            AskedOfPair(paths, "next", _worded("next"), (names[1],), before),
+            AskedOfPair(paths, "next_presence", _worded("next_presence", pair[1].names[0]), (("yes",),), before),
+            AskedOfPair(paths, "next_presence", _worded("next_presence", absent), (("no",),), before),
+        ]
     return asked
 
 
 def rates(asked: Sequence[AskedOfPair], answers: Sequence[str]) -> dict[PairSort, Rate]:
     """Right answers by sort."""
     marks = [(one.sort, one.right(answer)) for one, answer in zip(asked, answers, strict=True)]
-    found = {}
-    for sort in PAIR_SORTS:
-        own = [ok for of, ok in marks if of == sort]
-        found[sort] = Rate(sum(own), len(own))
-    return found
+    return {sort: rate(ok for of, ok in marks if of == sort) for sort in PAIR_SORTS}
+
+
+def _worded(sort: str, name: str = "", nth: str = "") -> str:
+    return WORDINGS[sort].format(x=asked_as(name) if name else "", nth=nth)
 
 
 def _paired(shown: Sequence[Shown], random: Random) -> list[tuple[Shown, Shown]]:

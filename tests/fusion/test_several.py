@@ -9,13 +9,16 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mmpipe.errors import InputError
+from mmpipe.fusion.chat import Message, render
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import Shapes, build
+from mmpipe.fusion.training.config import DataConfig
 from mmpipe.fusion.training.data_free import DataFree
-from mmpipe.fusion.training.packing import Pack, Packer
-from mmpipe.fusion.training.questions import NO, YES, with_article
+from mmpipe.fusion.training.packing import Pack, Packer, Turn
+from mmpipe.fusion.training.questions import NO, YES
 from mmpipe.fusion.training.several import GroupExaminer, Seen
 from mmpipe.fusion.training.trainer import Fusion
 from mmpipe.vision.labels import Label, imagenet_labels
@@ -93,7 +96,6 @@ def test_every_class_can_be_asked_about(examiner: GroupExaminer) -> None:
         pairs = examiner.ask_of_several(seen(first, second), random)
         assert len(pairs) == 13
         assert not any(mark in question for question, _ in pairs for mark in "{}")
-    assert with_article("apple") == "an apple"
 
 
 SUBJECTS = [
@@ -107,6 +109,23 @@ SUBJECTS = [
         ("hat", "cap"),
     )
 ]
+
+
+def test_a_row_is_what_the_pipeline_would_ask() -> None:
+    lm, packer = LanguageModel.tiny(), Packer(LanguageModel.tiny(), 2)
+    history = [Turn(1, "What?", "A cat."), Turn(0, "Is it?", "Yes.")]
+    asked = [("user", (None, "What?")), ("assistant", "A cat."), ("user", "Is it?"), ("assistant", "Yes.")]
+    for now in ((None,), (None, None), ()):
+        ids = [*packer.prefix(len(now), history), *packer.question("And this?")]
+        messages = [Message(*turn) for turn in (*asked, ("user", (*now, "And this?")))]
+        assert ids == list(render(lm, messages, 2).token_ids)
+
+
+def test_shares_of_rows_are_shares() -> None:
+    with pytest.raises(ValidationError, match="at most 1"):
+        DataConfig(recipe="data-free", several=0.8, turns=0.8)
+    with pytest.raises(ValidationError, match="data-free recipe"):
+        DataConfig(recipe="jsonl", turns=0.1)
 
 
 def test_an_encoder_of_too_few_classes_is_refused() -> None:
@@ -126,8 +145,10 @@ def test_rows_of_several_pictures_have_the_loss_they_have_alone(name: str) -> No
             parameter.data.fill_(1.0)  # open
     strategy.attach(lm.model)
     packer, fusion = Packer(lm, strategy.n_tokens), Fusion(lm, strategy)
-    packs = made.batch(0, 4)
+    packs = made.batch(0, 8)
     assert len({len(pack.features) for pack in packs}) > 1
+    shown_now = {len(pack.features) - sum(turn.pictures for turn in pack.history) for pack in packs if pack.history}
+    assert {0, 1} <= shown_now
     with torch.no_grad():
         together, *_ = fusion(packer(packs))
         alone = [

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmpipe.errors import InputError
 from mmpipe.fusion.lora import TARGETS
@@ -49,17 +49,25 @@ class DataConfig(_Strict):
     validation: Path | None = None
     #: scored at the end, never looked at before
     test: Path | None = None
-    #: questions about one picture in one sequence, at most
+    #: questions about the same pictures in one sequence, at most; fewer where these are several, or come in turns
     questions_per_row: int = Field(default=8, ge=1)
     #: data-free: share of rows with two or three pictures in place of one
     several: float = Field(default=0.0, ge=0, le=1)
     #: data-free: share of rows that go on with a conversation, with another picture or without
     turns: float = Field(default=0.0, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.several + self.turns > 1:
+            raise ValueError("several and turns are shares of the same rows: together at most 1")
+        if self.recipe != "data-free" and self.several + self.turns:
+            raise ValueError("several and turns are for the data-free recipe")
+        return self
+
 
 class OptimiserConfig(_Strict):
     steps: int = Field(ge=1)
-    #: in one step; of spoken questions: recordings
+    #: rows in one step, mostly of one picture each; of spoken questions: recordings
     batch_pictures: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=7e-4, gt=0)
     #: of parameters whose name starts so, in place of ``learning_rate``; "lora": the low-rank matrices

@@ -15,7 +15,7 @@ from mmpipe.fusion.training.questions import Subject
 from mmpipe.fusion.training.several import MOST, GroupExaminer, Seen
 from mmpipe.fusion.training.simulate import Simulator
 
-_VALIDATION_PICTURES = 48
+_VALIDATION_ROWS = 48
 _SORTS = ("one", "several", "turns")
 #: How often there was a question about the same pictures before, where there may have been.
 _SAID_BEFORE = 0.4
@@ -40,14 +40,14 @@ class DataFree:
         the share of rows that are of two or three pictures; ``turns``: of those that go on with a conversation.
 
         Raises:
-            InputError: there are so few labels that there is always one in the pictures.
+            InputError: there are no more classes than pictures in a row, so that it may be that none is absent.
         """
         if len(subjects) <= MOST:
             raise InputError(f"The data-free recipe wants more than {MOST} classes; the encoder has {len(subjects)}.")
         self.simulator = Simulator(weight, bias)
         self.examiner = GroupExaminer(subjects, self.simulator.near.tolist())
         self.grid, self.seed, self.questions, self.several, self.turns = grid, seed, questions_per_row, several, turns
-        self._validation = self._packs(f"{seed}/validation", _VALIDATION_PICTURES)
+        self._validation = self._packs(f"{seed}/validation", _VALIDATION_ROWS)
 
     def batch(self, step: int, pictures: int) -> Sequence[Pack]:
         return self._packs(f"{self.seed}/{step}", pictures)

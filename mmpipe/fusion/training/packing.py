@@ -30,7 +30,7 @@ class Turn:
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pack:
     """Pictures, mostly one, and questions about them with their answers.
 
@@ -43,7 +43,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """b rows of t tokens, padded on the right.
+    """b rows of t tokens, padded on the right. ``features``: of all pictures, row by row.
 
     ``ids``: (b, t). ``positions``: (b, t). ``attention``: bool (b, 1, t, t), True where attended. ``blocks``: (b, t),
     the number of the question that a token belongs to, from 1; 0 the prefix, -1 padding. ``placeholders``, ``prompt``:

@@ -26,8 +26,9 @@ from mmpipe.fusion.training.questions import (
     wordings,
 )
 
+ORDINALS = ("first", "second", "third")
 #: More pictures than this are not trained with.
-MOST = 3
+MOST = len(ORDINALS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +129,7 @@ class GroupExaminer(Examiner):
     def _which(self, seen: Sequence[Seen], random: Random) -> tuple[str, str]:
         """Which picture shows a thing; now and then none does, and what several show is not asked."""
         place = random.randrange(len(seen))
-        name, answer = self._any_name(seen[place].truth, random), f"The {_ORDINALS[place]}."
+        name, answer = self._any_name(seen[place].truth, random), f"The {ORDINALS[place]}."
         if random.random() < 0.15:
             name, answer = self._absent_from_all(seen, random), "None of them."
         elif sum(self._holds(name, one.truth) for one in seen) > 1:
@@ -158,10 +159,9 @@ def _beyond_in_one(seen: Sequence[Seen], random: Random) -> tuple[str, str]:
     return random.choice(wordings()["several"]["beyond"]).format(**words), wordings()["beyond"]["answer"]
 
 
-_ORDINALS = ("first", "second", "third")
 _NUMBERS = {2: "Two", 3: "Three"}
 
 
 def _place(place: int, seen: Sequence[Seen], random: Random) -> dict[str, str]:
     last = place == len(seen) - 1 and random.random() < 0.2
-    return {"nth": "last" if last else _ORDINALS[place], "n": str(place + 1)}
+    return {"nth": "last" if last else ORDINALS[place], "n": str(place + 1)}
