@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TALK := tests/data/sense_and_sensibility.flac
-# pull what the tests use besides the speech path
+# what the tests use
 TEST_WEIGHTS := silero-vad whisper-base kokoro piper-en-joe efficientnet-lite0 efficientnet-lite2 smollm2-135m
 
 .PHONY: run test check clean

@@ -12,7 +12,7 @@ from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
     name="mmpipe",
-    help="Listens, translates and speaks, on your own machine.",
+    help="Listens, looks, translates, answers and speaks, on your own machine.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mmpipe.stage import ImageEncoder
 
-app = typer.Typer(help="Train adapters that fuse pictures into a language model.", no_args_is_help=True)
+app = typer.Typer(help="Train adapters that fuse pictures or sound into a language model.", no_args_is_help=True)
 app.command()(train_spoken.spoken)
 app.command()(train_spoken.score_spoken)
 

@@ -25,6 +25,14 @@ OPTIONAL = {
     "sentencepiece": ("marian", "OPUS-MT and NLLB models"),
     "jiwer": ("eval", "word error rate, for mmpipe bench"),
     "sacrebleu": ("eval", "BLEU and chrF, for mmpipe bench"),
+    "torch": ("qa", "questions about pictures"),
+    "rapidocr": ("ocr", "text in pictures"),
+    "sounddevice": ("mic", "microphone and loudspeaker"),
+    "fastapi": ("serve", "the WebSocket server"),
+    "gradio": ("demo", "the page in the browser"),
+    "accelerate": ("train", "training of adapters"),
+    "pypinyin": ("zh", "spoken Chinese"),
+    "pyopenjtalk": ("ja", "spoken Japanese"),
 }
 
 

@@ -1,10 +1,10 @@
 """The language of a short text, told by its letter sequences (lingua).
 
-lingua knows 75 languages. Here it chooses among 30 much-used ones, by trigrams alone ("low accuracy mode"): all
+lingua knows 75 languages. Here it chooses among 29 much-used ones, by trigrams alone ("low accuracy mode"): all
 languages with all n-grams take 930 MB and several seconds to load, and give exotic answers to short texts (Tswana
 for "Il museo è chiuso"); this takes 30 MB and 0.2 s. On the first n words of 280 sentences in seven languages, taken
 only where lingua was at least 90 % sure, it answered 93 (1 wrong) at two words, 203 (2 wrong) at five and 265
-(1 wrong) for whole sentences. Languages outside the 30, such as Galician, are taken for a neighbour.
+(1 wrong) for whole sentences. Languages outside the 29, such as Galician, are taken for a neighbour.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def load(
             :data:`MAX_DECODED_PX`, for a plain JPEG :data:`MAX_JPEG_PX`.
         MissingDependencyError: Pillow is not installed.
     """
-    require("PIL.Image", "qa", "Reading pictures")
+    require("PIL.Image", "ocr", "Reading pictures")
     name = repr(str(source)) if isinstance(source, str | Path) else "The picture"
     file = _open_file(source, name, max_file_bytes)
     with file:
@@ -71,7 +71,7 @@ def save(image: Image, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    pillow = require("PIL.Image", "qa", "Writing pictures")
+    pillow = require("PIL.Image", "ocr", "Writing pictures")
     partial = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
