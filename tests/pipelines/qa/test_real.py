@@ -67,6 +67,26 @@ def test_a_conversation_goes_on_about_the_same_picture(real: MultimodalQA, parts
     assert real.engine.stats.reused_tokens - before > 20
 
 
+def test_pictures_are_named_by_their_place(real: MultimodalQA, parts: Any) -> None:
+    names = {"koala.jpg": "koala", "coffee.jpg": "spresso", "panda.jpg": "panda"}
+    for order in (list(names), list(reversed(names))):
+        shown = [parts.PICTURES / name for name in order]
+        for place, name in zip(("first", "second", "third"), order, strict=True):
+            assert names[name] in real.ask(shown, f"What is in the {place} picture?").text
+        together = real.ask(shown, "What is in the pictures?").text
+        assert all(name in together for name in names.values()), together
+        assert real.ask(shown, "What colour is the second one?").refused
+
+
+def test_a_new_picture_is_what_the_conversation_is_about(real: MultimodalQA, parts: Any) -> None:
+    talk = real.conversation()
+    assert "koala" in talk.ask("What is this?", parts.PICTURES / "koala.jpg").text
+    assert "macaw" in talk.ask("What is this?", parts.PICTURES / "macaw.jpg").text
+    assert talk.ask("Can it fly?").text == "Yes."
+    assert "koala" in talk.ask("What was in the first picture?").text
+    assert "macaw" in talk.ask("What is it?").text
+
+
 def test_coroutines_share_the_pipeline(real: MultimodalQA, parts: Any) -> None:
     async def ask(name: str) -> str:
         stream = real.stream(parts.PICTURES / name, "What is this?")
