@@ -85,7 +85,7 @@ def test_one_session_is_measured_from_its_log(librivox: list[Clip], tmp_path: Pa
     rows = {
         row["figure"]: row
         for row in live_bench.one_session(
-            librivox[1:2],
+            librivox[1:3],  # of one sentence again and again Whisper hears one time too few or too many
             tmp_path,
             length_s=8,
             options=LiveOptions("pt", "en", speak=True, headphones=True),
