@@ -78,9 +78,8 @@ def _unpack_held_out(folder: Path) -> None:
             puzzle.with_suffix(".jpg").write_bytes(_puzzle_picture(puzzle.read_bytes()))
         for one in pictures("held_out"):
             if not (root / one.path).is_file():
-                raise InputError(
-                    f"{one.path} is not in the packages that were fetched: {', '.join(_HELD_OUT_PACKAGES)}."
-                )
+                fetched = ", ".join((*_HELD_OUT_PACKAGES, *_HELD_OUT_WHEELS))
+                raise InputError(f"{one.path} is not in what was fetched: {fetched}.")
             (folder / one.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(root / one.path, folder / one.path)
 

@@ -36,8 +36,8 @@ def test_files_of_a_resource_archive_keep_path_and_content() -> None:
 
 
 def test_the_picture_of_a_puzzle_is_among_its_files() -> None:
-    puzzle = b"2\nmini-s.jpg\n4\nabcd1-t.jpg\n6\nthe oneand more"
-    assert fusion_pictures._puzzle_picture(puzzle) == b"the one"[:6]
+    puzzle = b"2\nmini-s.jpg\n4\nabcd1-t.jpg\n7\nthe oneand more"
+    assert fusion_pictures._puzzle_picture(puzzle) == b"the one"
     assert fusion_pictures._puzzle_picture(b"nothing like it") == b""
 
 
@@ -46,7 +46,7 @@ def test_a_picture_that_is_not_where_it_was_is_said_and_nothing_is_called_comple
 ) -> None:
     monkeypatch.setattr(fusion_pictures, "_run", lambda *_: None)  # fetches nothing
     for _ in range(2):
-        with pytest.raises(InputError, match="is not in the packages"):
+        with pytest.raises(InputError, match="is not in what was fetched"):
             fusion_pictures.fetch_pictures("held_out", tmp_path)
     with pytest.raises(InputError, match="Known: stamps, photos, held_out"):
         fusion_pictures.fetch_pictures("others", tmp_path)
