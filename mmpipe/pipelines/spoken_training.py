@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE = "recordings.safetensors"
+_LAYOUT = 2  #: of the file: another one is made anew
 _AT_ONCE = 32
 
 
@@ -136,5 +137,12 @@ def _kept(path: Path, key: str) -> dict[str, Tensor] | None:
 def _key(wanted: Sequence[Clip], config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel) -> str:
     """Of all that the file depends on."""
     said = [(clip.question.text, clip.voice, clip.speed) for clip in wanted]
-    depends = [said, config.projector.stack, config.speech.answer_tokens, encoder.identity, language_model.revision]
+    depends = [
+        _LAYOUT,
+        said,
+        config.projector.stack,
+        config.speech.answer_tokens,
+        encoder.identity,
+        language_model.revision,
+    ]
     return hashlib.sha256(json.dumps(depends).encode()).hexdigest()

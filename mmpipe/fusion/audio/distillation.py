@@ -156,7 +156,8 @@ class Recordings:
 def teach(
     language_model: LanguageModel, texts: Sequence[str], max_tokens: int, batch_texts: int = 48
 ) -> dict[str, Taught]:
-    """The teacher's greedy answers, up to ``max_tokens`` each, its end included.
+    """The teacher's greedy answers, up to ``max_tokens`` each, its end included: text -> answer, in the order of
+    ``texts``.
 
     Batches are of prompts with equally many tokens: nothing is padded.
     """
@@ -170,7 +171,7 @@ def teach(
             part = some[start : start + batch_texts]
             rows = torch.tensor([prompts[text] for text in part], device=language_model.device)
             found |= dict(zip(part, _greedy(language_model, rows, max_tokens), strict=True))
-    return found
+    return {text: found[text] for text in prompts}
 
 
 def _greedy(language_model: LanguageModel, ids: Tensor, max_tokens: int) -> list[Taught]:
