@@ -55,13 +55,16 @@ def fusion(
     encoder = _encoder(settings.encoder)
     language_model = LanguageModel.load(settings.language_model, dtype="bfloat16")
     strategy, recipe = _prepared(settings, encoder, language_model)
+    test = recipe.packs(settings.data.test) if settings.data.test else []
     trainer = Trainer(settings, language_model, strategy, recipe, out_folder)
+    if resume:
+        trainer.restore()
     results: dict[str, Any] = {"commit": provenance.commit()}
     try:
         with _interruptible():
-            trainer.run(resume)
-        if settings.data.test:
-            exact = trainer.exact(recipe.packs(settings.data.test))
+            trainer.run()
+        if test:
+            exact = trainer.exact(test)
             results["test"] = {"exact": round(sum(exact) / len(exact), 4), "questions": len(exact)}
     finally:
         if trainer.is_main:

@@ -45,15 +45,17 @@ def spoken(
     projector = AudioProjector(ProjectorShape(encoder.width, language_model.width, **settings.projector.model_dump()))
     projector.start_from(language_model)
     trainer = Distiller(settings, language_model, projector, recipe, out_folder)
+    if resume:
+        trainer.restore()
     results: dict[str, Any] = {"commit": provenance.commit()}
     try:
-        trainer.run(resume)
+        trainer.run()
     finally:
         if trainer.is_main:
             folder = out_folder / "projector"
             fits = Fits(encoder.identity, language_model.revision, settings.encoder, settings.language_model)
             checkpoint.write(folder, projector, fits)
-            results |= {"steps": trainer.progress.step, "validation_divergence": round(trainer.progress.best_loss, 4)}
+            results |= {"steps": trainer.progress.step, "validation_divergence": trainer.progress.told_loss}
             provenance.write(folder, settings, config, results)
             err.print(f"[green]Projector:[/] {folder}  {json.dumps(results)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +101,43 @@ def test_a_training_that_is_told_to_end_keeps_what_it_learned(folder: Path, monk
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda state, _: state.unlink(), "nothing to resume"),
+        (lambda state, _: state.write_bytes(b"x"), "damaged, or of another configuration"),
+        (
+            lambda _, config: config.write_text(config.read_text("utf-8").replace("rank = 2", "rank = 3"), "utf-8"),
+            "damaged, or of another configuration",
+        ),
+        (
+            lambda _, config: config.write_text(config.read_text("utf-8").replace('test = "', 'test = "mis'), "utf-8"),
+            "Cannot read",
+        ),
+    ],
+)
+def test_a_training_that_cannot_go_on_leaves_the_adapter_as_it_was(
+    folder: Path, spoil: Callable[[Path, Path], object], said: str
+) -> None:
+    config, out = folder / "config.toml", folder / "out"
+    config.write_text(CONFIG.replace("steps = 150", "steps = 4"), "utf-8")
+    command = ["train", "fusion", str(config), "--out", str(out)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    before = {path.name: path.read_bytes() for path in (out / "adapter").iterdir()}
+    spoil(out / "state.safetensors", config)
+    run = CliRunner().invoke(app, [*command, "--resume"])
+    assert run.exit_code == 1
+    assert said in " ".join(run.stderr.split())
+    assert {path.name: path.read_bytes() for path in (out / "adapter").iterdir()} == before
+
+
 def test_mistakes_in_the_configuration_are_named(folder: Path) -> None:
     path = folder / "config.toml"
     for wrong, said in (
         (CONFIG.replace("steps = 150", "step = 150"), "optimiser.step"),
         (CONFIG.replace('recipe = "jsonl"', 'recipe = "csv"'), "data.recipe"),
         (CONFIG.replace('train = "train.jsonl"\n', ""), r"data\.train"),
+        (CONFIG.replace('recipe = "jsonl"', 'recipe = "data-free"'), "reads no files"),
         ("steps =", "not a TOML file"),
     ):
         path.write_text(wrong, "utf-8")

@@ -103,7 +103,8 @@ def test_a_resumed_run_ends_where_the_whole_run_does(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     resumed = trainer(tmp_path / "cut")
-    resumed.run(resume=True)
+    resumed.restore()
+    resumed.run()
     assert resumed.progress == whole.progress
     for name, value in weights(whole).items():
         assert torch.allclose(value, weights(resumed)[name], atol=1e-6), name
@@ -111,7 +112,7 @@ def test_a_resumed_run_ends_where_the_whole_run_does(tmp_path: Path) -> None:
 
 def test_resuming_without_a_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to resume"):
-        trainer(tmp_path).run(resume=True)
+        trainer(tmp_path).restore()
 
 
 def test_it_stops_when_the_validation_loss_rises(tmp_path: Path) -> None:

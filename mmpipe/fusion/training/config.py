@@ -57,11 +57,13 @@ class DataConfig(_Strict):
     turns: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
+    def _of_the_recipe(self) -> Self:
         if self.several + self.turns > 1:
             raise ValueError("several and turns are shares of the same rows: together at most 1")
         if self.recipe != "data-free" and self.several + self.turns:
             raise ValueError("several and turns are for the data-free recipe")
+        if self.recipe == "data-free" and (self.train or self.validation or self.test):
+            raise ValueError("train, validation and test are for the jsonl recipe; the data-free one reads no files")
         return self
 
 

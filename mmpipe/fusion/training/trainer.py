@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -129,14 +130,12 @@ class Trainer:
             groups.setdefault(rate, []).append(value)
         return [{"params": values, "lr": rate, "base": rate} for rate, values in groups.items()]
 
-    def run(self, resume: bool = False) -> None:
+    def run(self) -> None:
         """Train to the last step, or until the validation loss stops falling. KeyboardInterrupt keeps the state."""
         opt = self.config.optimiser
         self.out.mkdir(parents=True, exist_ok=True)
-        if resume:
-            self._load_state()
         try:
-            with (self.out / "log.jsonl").open("a" if resume else "w", encoding="utf-8") as stream:
+            with (self.out / "log.jsonl").open("a" if self.progress.step else "w", encoding="utf-8") as stream:
                 for line in self._steps():
                     if self.is_main:
                         stream.write(json.dumps(line) + "\n")
@@ -149,6 +148,34 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         with suppress(FileNotFoundError):
             self._load(load_file(self.out / "best.safetensors"))
+
+    def restore(self) -> None:
+        """Take up the state in the folder, for :meth:`run` to go on from.
+
+        Raises:
+            InputError: there is none, or it is damaged or of another configuration.
+        """
+        path = self.out / "state.safetensors"
+        if not path.exists():
+            raise InputError(f"There is nothing to resume in {self.out}. Start without --resume.")
+        try:
+            with safe_open(path, "pt") as stream:
+                kept = stream.metadata()
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            progress = Progress(int(kept["step"]), float(kept["best_loss"]), int(kept["since_best"]))
+            with torch.no_grad():
+                for name, value in self.trained.items():
+                    value.copy_(tensors[f"weights.{name}"])
+        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{path} is damaged, or of another configuration ({error}). Resume with the configuration that it was "
+                "begun with, or start without --resume in another folder."
+            ) from error
+        for name, value in self.trained.items():
+            parts = ("step", "exp_avg", "exp_avg_sq")
+            if f"exp_avg.{name}" in tensors:
+                self.optimiser.state[value] = {part: tensors[f"{part}.{name}"].to(value.device) for part in parts}
+        self.progress = progress
 
     def _steps(self) -> Iterator[dict[str, Any]]:
         opt, progress = self.config.optimiser, self.progress
@@ -240,23 +267,6 @@ class Trainer:
                 tensors[f"{part}.{name}"] = moment.detach().cpu()
         progress = {key: str(value) for key, value in vars(self.progress).items()}
         _write(tensors, self.out / "state.safetensors", progress)
-
-    def _load_state(self) -> None:
-        from safetensors import safe_open
-
-        path = self.out / "state.safetensors"
-        if not path.exists():
-            raise InputError(f"There is nothing to resume in {self.out}. Start without --resume.")
-        with safe_open(path, "pt") as stream:
-            kept = stream.metadata()
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        self.progress = Progress(int(kept["step"]), float(kept["best_loss"]), int(kept["since_best"]))
-        with torch.no_grad():
-            for name, value in self.trained.items():
-                value.copy_(tensors[f"weights.{name}"])
-                parts = ("step", "exp_avg", "exp_avg_sq")
-                if f"exp_avg.{name}" in tensors:
-                    self.optimiser.state[value] = {part: tensors[f"{part}.{name}"].to(value.device) for part in parts}
 
 
 def _sums(loss: Tensor, wanted: Tensor, right: Tensor) -> Tensor:

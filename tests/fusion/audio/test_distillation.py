@@ -132,7 +132,8 @@ def test_a_resumed_run_ends_where_the_whole_run_does(lm: LanguageModel, items: l
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     resumed = distiller(lm, items, tmp_path / "cut")
-    resumed.run(resume=True)
+    resumed.restore()
+    resumed.run()
     assert resumed.progress == whole.progress
     for name, value in whole.trained.items():
         assert torch.allclose(value, resumed.trained[name], atol=1e-6), name
