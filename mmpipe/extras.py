@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from mmpipe.errors import InputError, MissingDependencyError
@@ -27,13 +29,22 @@ def load_engine(path: str, kind: type[Any]) -> Any:
     """An instance of the class that ``path`` names as "module:Class", which must be a ``kind``.
 
     Raises:
-        InputError: it cannot be imported, or is something else.
+        InputError: it cannot be imported, is something else, or cannot be made without arguments.
     """
     module, _, name = path.partition(":")
+    if not (module and name) or module.startswith("."):
+        raise InputError(f"Cannot load the engine {path!r}. Name it as module:Class, the module in full.")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"Cannot load the engine {path!r}: {error}. Name it as module:Class.") from error
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise InputError(f"{path!r} is not a subclass of mmpipe.{kind.__name__}.")
+    if isinstance(found, ABCMeta) and found.__abstractmethods__:
+        lacking = ", ".join(sorted(found.__abstractmethods__))
+        raise InputError(f"{path!r} is no whole engine: implement {lacking}.")
+    try:
+        signature(found).bind()
+    except TypeError as error:
+        raise InputError(f"{path!r} cannot be made without arguments ({error}): give them defaults.") from error
     return found()
