@@ -99,6 +99,11 @@ class CTranslate2Translator(Translator):
         folder = fetch(model)
         if not (folder / "model.bin").is_file():
             raise InputError(f"{folder} has no model.bin: it is not a model converted for CTranslate2")
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder} has no config.json, which the converter writes beside model.bin: copy it there too, or "
+                "convert the model anew"
+            )
         self._tokenizer = _tokenizer(folder)
         vocabulary = _vocabulary(folder)
         self._languages = _languages_of(vocabulary)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,12 @@ def test_alignment_without_a_language_is_refused(whisper: Whisper) -> None:
 def test_a_wrong_device_or_type_is_an_input_error() -> None:
     with pytest.raises(InputError, match="int3"):
         Whisper("whisper-base", WhisperOptions(compute_type="int3"))
+
+
+def test_a_folder_without_its_tokenizer_says_which_file_to_copy(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"as the converter leaves it")
+    with pytest.raises(InputError, match=r"no tokenizer\.json.*copy it there"):
+        Whisper(tmp_path)
 
 
 def test_engines_of_ones_own_are_loaded_by_name() -> None:

@@ -200,6 +200,12 @@ def test_what_is_no_such_model_is_refused_with_advice(tmp_path: Path, marian: Pa
         CTranslate2Translator(marian)
 
 
+def test_a_folder_without_its_configuration_says_which_file_to_copy(marian: Path) -> None:
+    (marian / "config.json").unlink()
+    with pytest.raises(InputError, match=r"no config\.json.*copy it"):
+        CTranslate2Translator(marian)
+
+
 def test_a_damaged_model_is_an_error_of_input(marian: Path) -> None:
     (marian / "model.bin").write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot load"):

@@ -60,7 +60,7 @@ class Whisper(Recogniser):
 
     Raises:
         WeightsError: the weights cannot be had.
-        InputError: the device or the compute type is not supported here.
+        InputError: the folder lacks a file, or the device or the compute type is not supported here.
     """
 
     name = "whisper"
@@ -71,6 +71,12 @@ class Whisper(Recogniser):
 
         self.options = options or WhisperOptions()
         folder = fetch(weights)
+        tokenizer = folder / "tokenizer.json"
+        if not tokenizer.is_file():
+            raise InputError(
+                f"{folder} has no tokenizer.json, which belongs beside a converted Whisper's model.bin: copy it there "
+                "from the model that was converted (ct2-transformers-converter --copy_files tokenizer.json)"
+            )
         device = self.options.device
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
@@ -92,7 +98,7 @@ class Whisper(Recogniser):
             raise InputError(
                 f"Whisper cannot run from {folder} on device {device!r} as {compute_type!r}: {error}"
             ) from error
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer))
         self.languages = _languages(self._tokenizer) if self._model.is_multilingual else frozenset({"en"})
 
     def cost(self, item: SpeechWindow) -> float:
