@@ -97,7 +97,11 @@ class ApertiumTranslator(Translator):
         for (source, target), indices in by_pair.items():
             mode = self._mode(source, target)
             with self._lock:
-                outputs = self._ask(mode, [items[index].text for index in indices])
+                try:
+                    outputs = self._ask(mode, [items[index].text for index in indices])
+                except BaseException:
+                    self._stop(mode)  # an interrupt leaves answers unread, which later sentences would get for theirs
+                    raise
             for index, output in zip(indices, outputs, strict=True):
                 results[index] = _polish(output, items[index])
         return results

@@ -105,6 +105,21 @@ def test_a_program_killed_from_outside_is_started_again(apertium: ApertiumTransl
     assert apertium.run(_spanish("two", "three")) == ["TWO", "THREE"]
 
 
+def test_after_an_interrupt_no_sentence_gets_the_translation_of_another(
+    apertium: ApertiumTranslator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apertium.run(_spanish("one"))  # the programs are up
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", interrupted)  # the sentences are sent, their answers on the way
+        with pytest.raises(KeyboardInterrupt):
+            apertium.run(_spanish("two", "three"))
+    assert apertium.run(_spanish("four")) == ["FOUR"]
+
+
 def test_a_pipeline_that_does_not_answer_is_given_up(modes: Path) -> None:
     apertium = ApertiumTranslator(modes, timeout_s=0.3)
     with pytest.raises(StageError, match=r"no answer for 0\.3 s"):
