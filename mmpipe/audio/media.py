@@ -76,9 +76,9 @@ def _opened(source: Source) -> Iterator[tuple[Any, AudioStream]]:
             raise MediaError(f"{name!r} is a directory. Name the recording inside it.")
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError(f"{name!r} is empty (0 bytes). Was its recording or download interrupted?")
-        source = path
+        source = str(path.absolute())  # of a bare "10:30.wav", libav would take "10" for a protocol
     try:
-        container = av.open(str(source) if isinstance(source, Path) else source, metadata_errors="ignore")
+        container = av.open(source, metadata_errors="ignore")
     except PermissionError as error:
         raise MediaError(f"{name!r} may not be read: permission denied.") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -292,7 +292,7 @@ class AudioWriter:
         self._closed = False
         with writing(path):
             path.open("wb").close()  # ffmpeg would open it, and fail, only when the first sound comes
-            self._container = av.open(str(path), "w")
+            self._container = av.open(str(path.absolute()), "w")  # as in _opened
             encoder = ENCODERS[path.suffix.lower()]
             # libopus knows five rates only; its encoder resamples when the frame says another
             rate = 48_000 if encoder == "libopus" else rate_hz

@@ -76,8 +76,9 @@ def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleT
     """
     check_container(out)
     text_codec, sound_codec = CONTAINERS[out.suffix.lower()]
+    source, speech = source.absolute(), speech.absolute()  # libav takes what precedes a colon for a protocol
     with writing(out), av.open(str(source)) as original, av.open(str(speech)) as spoken:
-        target = av.open(str(out), "w")
+        target = av.open(str(out.absolute()), "w")
         with target:
             try:
                 pictures = [

@@ -105,6 +105,15 @@ def test_open_files_are_read_too(data: Path) -> None:
     assert media.load(io.BytesIO(raw)).duration_s == pytest.approx(2.39, abs=0.01)
 
 
+@pytest.mark.parametrize("name", ["2024-01-01T10:30:00.wav", "Interview: John.mp3", "file:a.m4a"])
+def test_names_may_hold_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    media.save(tone(), name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert media.load(name).duration_s == pytest.approx(1.0, abs=0.08)
+    assert media.load(Path(name)).duration_s == pytest.approx(1.0, abs=0.08)
+
+
 @pytest.mark.parametrize("suffix", sorted(media.ENCODERS))
 def test_what_is_saved_can_be_loaded(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"tone{suffix}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import av
@@ -73,6 +74,17 @@ def test_a_recording_without_picture_becomes_sound_with_subtitles(tmp_path: Path
     mux(librivox[0].path, librivox[1].path, "pt", TRACKS, tmp_path / "out.mkv")
     with av.open(str(tmp_path / "out.mkv")) as container:
         assert [stream.type for stream in container.streams] == ["audio", "audio", "subtitle", "subtitle"]
+
+
+def test_names_may_hold_colons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video: Path, librivox: list[Clip]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = video.rename("10:30.mp4")
+    speech = shutil.copy(librivox[0].path, "spoken:pt.wav")
+    mux(Path(source.name), Path(speech), "pt", TRACKS, Path("10:30 pt.mp4"))
+    with av.open(str(tmp_path / "10:30 pt.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 40
 
 
 def test_a_container_that_cannot_hold_this_is_refused(tmp_path: Path, video: Path) -> None:
