@@ -19,7 +19,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.filter import Graph
 
-from mmpipe.errors import InputError, MediaError
+from mmpipe.errors import InputError, MediaError, OutputError
 from mmpipe.files import reason, writing
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 
@@ -289,7 +289,7 @@ class AudioWriter:
         self.path = path
         self.rate_hz = rate_hz
         self.samples_written = 0
-        self._closed = False
+        self._closed = self._broken = False
         with writing(path):
             path.open("wb").close()  # ffmpeg would open it, and fail, only when the first sound comes
             self._container = av.open(str(path.absolute()), "w")  # as in _opened
@@ -306,16 +306,28 @@ class AudioWriter:
         frame = as_frame(audio)
         frame.pts = self.samples_written
         self.samples_written += len(audio.samples)
-        with writing(self.path):
-            self._container.mux(self._stream.encode(frame))
+        self._encode(frame)
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        with writing(self.path):
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+        try:
+            if not self._broken:
+                self._encode(None)
+        finally:
+            with writing(self.path):
+                self._container.close()
+
+    def _encode(self, frame: AudioFrame | None) -> None:
+        if self._broken:
+            raise OutputError(f"{str(self.path)!r} broke off when writing it failed. Write it anew.")
+        try:
+            with writing(self.path):
+                self._container.mux(self._stream.encode(frame))
+        except Exception:
+            self._broken = True  # once a header has failed, the next packet would crash the process
+            raise
 
     def __enter__(self) -> AudioWriter:
         return self

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import io
 from pathlib import Path
 
@@ -204,17 +203,31 @@ def test_unwritable_place_says_what_is_wrong(tmp_path: Path) -> None:
         media.AudioWriter(tmp_path / "no" / "such" / "folder" / "out.wav", 16_000)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which always has no space left")
-def test_full_disk_is_named(tmp_path: Path) -> None:
-    from mmpipe.files import writing
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full never has space left")
 
-    with pytest.raises(OutputError, match="No space left"), writing(Path("/dev/full")):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    full = tmp_path / "out.wav"
+
+@needs_dev_full
+@pytest.mark.parametrize("seconds", [1, 40], ids=["when it is closed", "on the way"])
+@pytest.mark.parametrize("suffix", sorted(media.ENCODERS))
+def test_full_disk_is_named(tmp_path: Path, suffix: str, seconds: int) -> None:
+    full = tmp_path / f"out{suffix}"
     full.symlink_to("/dev/full")
+    noise = Audio(np.random.default_rng(0).normal(0, 0.3, 24_000).astype(np.float32), 24_000)
     with pytest.raises(OutputError, match="No space left"), media.AudioWriter(full, 24_000) as writer:
-        for _ in range(20):
-            writer.write(tone(5.0, 24_000))
+        for _ in range(seconds):
+            writer.write(noise)
+
+
+@needs_dev_full
+def test_a_file_that_broke_off_takes_nothing_more(tmp_path: Path) -> None:
+    full = tmp_path / "out.m4a"
+    full.symlink_to("/dev/full")
+    writer = media.AudioWriter(full, 24_000)
+    with pytest.raises(OutputError, match="No space left"):
+        writer.write(tone(1.0, 24_000))
+    with pytest.raises(OutputError, match="broke off"):
+        writer.write(tone(1.0, 24_000))
+    writer.close()
 
 
 def test_audio_refuses_what_is_not_mono_float32() -> None:
