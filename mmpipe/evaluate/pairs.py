@@ -29,16 +29,19 @@ WORDINGS: Mapping[str, str] = {
     "next": "What am I looking at now?",
     "next_presence": "Can you spot {x} in this one?",
 }
+_YES, _NO = (("yes",),), (("no",),)
 
 
 @dataclass(frozen=True, slots=True)
 class AskedOfPair:
-    """A question about two pictures. ``accepted``: an answer is right that has one name of each group, in any order."""
+    """A question about two pictures. ``accepted``: an answer is right that has one name of each group, in any order,
+    and none of ``others``."""
 
     pictures: tuple[str, str]
     sort: PairSort
     question: str
     accepted: tuple[tuple[str, ...], ...]
+    others: tuple[str, ...] = ()
     history: tuple[Turn, ...] = ()
 
     @property
@@ -48,7 +51,7 @@ class AskedOfPair:
     def right(self, answer: str) -> bool:
         if self.yes_or_no:
             return first_word(answer) in self.accepted[0]
-        return all(says(answer, names) for names in self.accepted)
+        return all(says(answer, names) for names in self.accepted) and not says(answer, self.others)
 
 
 def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]], seed: str) -> list[AskedOfPair]:
@@ -58,23 +61,26 @@ def questions(shown: Sequence[Shown], members: Mapping[str, Sequence[str]], seed
     for pair in _paired(shown, random):
         paths = pair[0].path, pair[1].path
         names = [accepted_names(one, members) for one in pair]
+        first, second = (
+            ((one,), tuple(name for name in other if name not in one)) for one, other in (names, reversed(names))
+        )
         here, goal = random.randrange(2), random.randrange(2)
-        rows: list[tuple[PairSort, str, tuple[tuple[str, ...], ...]]] = [
-            ("first", _worded("name", nth="first"), (names[0],)),
-            ("second", _worded("name", nth="second"), (names[1],)),
-            ("both", _worded("both"), (names[0], names[1])),
-            ("presence", _worded("presence", pair[here].names[0], nth=ORDINALS[here]), (("yes",),)),
-            ("presence", _worded("presence", pair[1 - here].names[0], nth=ORDINALS[here]), (("no",),)),
-            ("which", _worded("which", pair[goal].names[0]), ((ORDINALS[goal],),)),
+        rows: list[tuple[PairSort, str, tuple[tuple[str, ...], ...], tuple[str, ...]]] = [
+            ("first", _worded("name", nth="first"), *first),
+            ("second", _worded("name", nth="second"), *second),
+            ("both", _worded("both"), (names[0], names[1]), ()),
+            ("presence", _worded("presence", pair[here].names[0], nth=ORDINALS[here]), _YES, ()),
+            ("presence", _worded("presence", pair[1 - here].names[0], nth=ORDINALS[here]), _NO, ()),
+            ("which", _worded("which", pair[goal].names[0]), ((ORDINALS[goal],),), (ORDINALS[1 - goal],)),
         ]
         asked += [AskedOfPair(paths, *row) for row in rows]
         # What was there before is not there any more, and what was never there is not either.
         absent = random.choice((pair[0].names[0], random.choice(pair[1].confusable)))
         before = (Turn(1, _worded("before"), f"{capital(asked_as(pair[0].names[0]))}."),)
         asked += [
-            AskedOfPair(paths, "next", _worded("next"), (names[1],), before),
-            AskedOfPair(paths, "next_presence", _worded("next_presence", pair[1].names[0]), (("yes",),), before),
-            AskedOfPair(paths, "next_presence", _worded("next_presence", absent), (("no",),), before),
+            AskedOfPair(paths, "next", _worded("next"), *second, before),
+            AskedOfPair(paths, "next_presence", _worded("next_presence", pair[1].names[0]), _YES, (), before),
+            AskedOfPair(paths, "next_presence", _worded("next_presence", absent), _NO, (), before),
         ]
     return asked
 

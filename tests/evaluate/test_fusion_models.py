@@ -61,7 +61,7 @@ def test_what_was_said_before_is_part_of_the_question(features: dict[str, ImageF
     lm, strategy = LanguageModel.tiny(), build("prefix", SHAPES, {})
     both = ("one", "two")
     asked = [
-        AskedOfPair(both, "next", "What?", (("x",),), history)
+        AskedOfPair(both, "next", "What?", (("x",),), history=history)
         for history in ((Turn(1, "What is it?", "A cat."),), (Turn(1, "What is it?", "A dog."),), ())
     ]
     answers = [answer.text for answer in fused(lm, strategy.eval(), features, asked)]

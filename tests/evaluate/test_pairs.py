@@ -45,6 +45,16 @@ def test_no_wording_is_trained_on() -> None:
     assert len({one.question for one in asked}) > 30
 
 
+def test_who_names_both_pictures_tells_neither_from_the_other() -> None:
+    for which in LISTS:
+        shown = {one.path: one for one in pictures(which)}
+        for one in questions(list(shown.values()), {}, which):
+            first, second = (shown[path].names[0].removeprefix("@") for path in one.pictures)
+            says_all = f"The first picture shows a {first}. The second picture shows a {second}."
+            if not one.yes_or_no:
+                assert one.right(says_all) == (one.sort == "both" and "@" not in f"{one.accepted}"), one
+
+
 def test_of_both_pictures_both_must_be_named() -> None:
     both = AskedOfPair(("p", "q"), "both", "What is in the pictures?", (("cat",), ("car", "jeep")))
     which = AskedOfPair(("p", "q"), "which", "Which picture shows a cat?", (("first",),))
