@@ -174,7 +174,7 @@ class _Runner:
 
     def score(self, request: ScoreRequest, *, block: bool) -> Future[list[Score]]:
         embeddings = self._embeddings(request.prompt)
-        most = self._settings.idle_prefill_tokens
+        most = max(self._settings.prefill_tokens, self._settings.idle_prefill_tokens)
         return self._push(lambda step: ScoreRow(request, embeddings, step, most), block=block).future
 
     def close(self, *, drain: bool, wait: bool = True) -> None:

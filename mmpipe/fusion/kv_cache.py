@@ -97,10 +97,7 @@ class Slab:
     def add(self, filled: Tensor) -> Slot:
         places = self.data.shape[2]
         if len(self.slots) == places:
-            grown = self._shape.zeros(self.capacity, slots=2 * places)
-            longest = max(slot.length for slot in self.slots)
-            grown[:, :, :places, :, :longest] = self.data[..., :longest, :]
-            self.data = grown
+            self._resize(2 * places)
         slot = Slot(self, len(self.slots), filled.shape[-2])
         self.data[:, :, slot.index, :, : slot.length] = filled
         self.slots.append(slot)
@@ -113,6 +110,14 @@ class Slab:
             self.data[:, :, slot.index, :, : last.length] = last.filled
             last.index = slot.index
             self.slots[slot.index] = last
+        if self.slots and 4 * len(self.slots) <= self.data.shape[2]:
+            self._resize(2 * len(self.slots))
+
+    def _resize(self, places: int) -> None:
+        data, used = self._shape.zeros(self.capacity, slots=places), len(self.slots)
+        longest = max(slot.length for slot in self.slots)
+        data[:, :, :used, :, :longest] = self.data[:, :, :used, :, :longest]
+        self.data = data
 
 
 class SlabPool:

@@ -165,11 +165,11 @@ class Scheduler:
             if not row.start():
                 self._end(row, "cancelled")
                 continue
+            self._reading.append(row)  # before there is anything that may fail: nobody else would tell whoever waits
             row.embeddings = row.embeddings.to(self._shape.device, self._shape.dtype)
             known = self._prefixes.find(row.embeddings, row.memory)
             row.cache = PromptCache(self._shape, row.cache_tokens, known)
             row.reused_tokens = row.cache.length
-            self._reading.append(row)
 
     def _plan(self) -> _Pass:
         plan = _Pass()
@@ -314,10 +314,10 @@ class Scheduler:
             row.finish(finish)
         elif row.slot is None:
             assert row.cache is not None
-            self._reading.remove(row)
             row.slot = self._slabs.add(row.cache, row.total_tokens)
-            row.cache = None
             self._answering[row.slot] = row
+            self._reading.remove(row)
+            row.cache = None
 
     def _leave(self, row: Row) -> None:
         """Take ``row`` out, and keep what was computed for it."""

@@ -35,14 +35,14 @@ class EngineSettings:
     max_queue: int = 64  # requests waiting for a row
     context_tokens: int = 4096  # a prompt and its answer, at most; the model's own limit if that is less
     #: All prompts and answers at once, each with the room it was given (the next power of two). What is kept for them
-    #: is at most twice that: SmolLM2 135M takes 46 kB a token in float32.
+    #: is less than four times that: SmolLM2 135M takes 46 kB a token in float32.
     cache_tokens: int = 16_384
     #: How much of waiting prompts is read in one pass while others are being answered, and when nobody is. Sixty-four
     #: tokens make a pass on a CPU about twice as long; a GPU hardly notices a thousand.
     prefill_tokens: int = 64
     idle_prefill_tokens: int = 512
     prefix_cache_bytes: int = 256 << 20  # for what prompts have in common with earlier ones; 0: keep nothing
-    #: Of torch, for the engine's own thread only. None: as the process has it.
+    #: Of torch, for the engine's thread, and as torch has it for threads that are started later. None: as it is.
     threads: int | None = None
 
     def __post_init__(self) -> None:
