@@ -165,7 +165,7 @@ def _choices(model: FusedModel, seen: _Seen) -> list[list[float]]:
     """For each picture the log likelihoods of four names; the first is its own, the others are of other pictures."""
     lm, waiting = model.language_model, []
     chat = model.render([Message("user", (None, lists.PLAIN["name"]))])
-    with GenerationEngine(lm) as engine:
+    with GenerationEngine(lm, attending=model.attending) as engine:
         for one in seen.shown:
             others = sorted({other.names[0] for other in seen.shown if not {*other.names} & {*one.names}})
             four = [one.names[0], *Random(one.path).sample(others, 3)]  # noqa: S311

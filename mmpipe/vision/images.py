@@ -52,7 +52,7 @@ def load(
         MissingDependencyError: Pillow is not installed.
     """
     require("PIL.Image", "ocr", "Reading pictures")
-    name = repr(str(source)) if isinstance(source, str | Path) else "The picture"
+    name = _name(source)
     file = _open_file(source, name, max_file_bytes)
     with file:
         start = file.read(_START_BYTES)
@@ -63,6 +63,16 @@ def load(
             raise
         except Exception as error:  # Pillow's decoders raise what their formats drive them to
             raise ImageError(_why(name, start, error)) from error
+
+
+def read(path: str | Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a picture's file, for :func:`load`.
+
+    Raises:
+        ImageError: there is no such file, it is empty, or larger than ``max_file_bytes``.
+    """
+    with _open_file(path, _name(path), max_file_bytes) as file:
+        return file.read()
 
 
 def save(image: Image, path: Path) -> None:
@@ -80,6 +90,11 @@ def save(image: Image, path: Path) -> None:
         finally:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+
+def _name(source: str | Path | bytes | BinaryIO) -> str:
+    name = source if isinstance(source, str | Path) else getattr(source, "name", None)
+    return repr(str(name)) if isinstance(name, str | Path) else "The picture"
 
 
 def _open_file(source: str | Path | bytes | BinaryIO, name: str, max_bytes: int) -> BinaryIO:

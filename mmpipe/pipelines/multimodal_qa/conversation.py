@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from mmpipe.errors import InputError
 from mmpipe.fusion.chat import Message
 from mmpipe.pipelines.multimodal_qa.answering import Said
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence
-from mmpipe.pipelines.multimodal_qa.looking import ImageSource
+from mmpipe.pipelines.multimodal_qa.looking import ImageSource, KeptFile
 from mmpipe.pipelines.multimodal_qa.question import AskOptions, Question, QuestionText, Understood
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
 from mmpipe.types import Answer
@@ -54,8 +55,14 @@ class Conversation:
         images: ImageSource | Sequence[ImageSource] = (),
         **options: Unpack[AskOptions],
     ) -> AnswerStream:
-        """:meth:`ask`, the answer as it is written."""
-        whole = Question.about(images, question, **options).after(self._messages)
+        """:meth:`ask`, the answer as it is written.
+
+        Raises:
+            ImageError, MediaError: a file is not there. Files are read now; they may change or go afterwards.
+        """
+        several = images if isinstance(images, list | tuple) else (images,)
+        shown = [KeptFile.of(image) if isinstance(image, str | Path) else image for image in several]
+        whole = Question.about(shown, question, **options).after(self._messages)
         return self._qa.submit(whole, then=partial(self._remember, whole))
 
     def explain(self) -> Evidence:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mmpipe.batching import Batcher, BatchSettings, Device
 from mmpipe.stage import ImageEncoder
@@ -11,8 +14,27 @@ from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
 from mmpipe.vision.cache import CachedEncoder
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptFile:
+    """What a file held when it was shown, whatever becomes of it."""
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def of(cls, path: str | Path) -> KeptFile:
+        """Raises: ImageError: there is no such file, it is empty or too large."""
+        return cls(str(path), images.read(path))
+
+    def open(self) -> BinaryIO:
+        file = io.BytesIO(self.content)
+        file.name = self.name  # for error messages
+        return file
+
+
 #: Where a picture comes from: a path, the bytes of a file, or a picture that was read before.
-ImageSource = str | Path | bytes | Image
+ImageSource = str | Path | bytes | Image | KeptFile
 #: What is kept of a picture to look at it, 3 MB. Encoders see less; a camera's picture is decoded four times as fast.
 LOOK_PX = 1_000_000
 
@@ -23,7 +45,22 @@ def load(source: ImageSource) -> Image:
     Raises:
         ImageError: it cannot be read.
     """
-    return source if isinstance(source, Image) else images.load(source, max_px=LOOK_PX)
+    return _read(source, LOOK_PX)
+
+
+def load_in_full(source: ImageSource) -> Image:
+    """The picture as large as a page of print has to be to be read.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return _read(source, images.MAX_KEPT_PX)
+
+
+def _read(source: ImageSource, max_px: int) -> Image:
+    if isinstance(source, Image):
+        return source
+    return images.load(source.open() if isinstance(source, KeptFile) else source, max_px=max_px)
 
 
 class Eyes:

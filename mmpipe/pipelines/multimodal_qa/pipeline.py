@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Self, Unpack
@@ -227,8 +227,10 @@ class MultimodalQA:
             out.finish(self._answer(question, out, then))
         except Exception as error:
             out.fail(error)
-        except BaseException:  # Ctrl-C, in the caller's own thread
+        except BaseException as error:  # Ctrl-C in the caller's own thread; a panic in another
             out.cancel()
+            with suppress(InvalidStateError):  # it came at the very end
+                out.fail(error)
             raise
 
     def _answer(self, question: Question, out: AnswerStream, then: Then | None) -> Answer:
@@ -238,7 +240,7 @@ class MultimodalQA:
         else:
             said = self._say(question, asked, out, live=to == ENGLISH)
         answer = self._told(question, asked, said, to, out)
-        if then is not None:
+        if then is not None and not out.cancelled:
             then(asked, said)
         return answer
 

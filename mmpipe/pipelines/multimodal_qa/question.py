@@ -65,7 +65,7 @@ class Question:
     def __post_init__(self) -> None:
         if self.choices and self.schema is not None:
             raise InputError("A question has either choices or a JSON schema, not both.")
-        if isinstance(self.choices, str) or any(not choice.strip() for choice in self.choices):
+        if isinstance(self.choices, str) or not all(isinstance(one, str) and one.strip() for one in self.choices):
             raise InputError("Choices are given as a list of texts, none of them empty.")
         if len(self.choices) == 1 or len(set(self.choices)) < len(self.choices):
             raise InputError("Give at least two choices, and none of them twice.")
@@ -133,6 +133,8 @@ def understand(question: Question, ear: Callable[[], Ear], translator: Callable[
             _check_text(text)
         spoken = next((language for _, language in heard if language), None)
         language = spoken or question_language(" ".join(texts), sure=last)
+        if not last and language != ENGLISH and translator().tier(language, ENGLISH) is None:
+            language = ENGLISH  # what was read from a picture, say: it stays as it is
         content = [_english(part, language, translator) if isinstance(part, str) else part for part, _ in heard]
         messages.append(replace(message, content=tuple(content)))
     if not texts:

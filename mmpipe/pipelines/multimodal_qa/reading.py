@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from math import hypot
 
 from mmpipe.pipelines.multimodal_qa.helpers import Helpers
-from mmpipe.pipelines.multimodal_qa.looking import ImageSource
+from mmpipe.pipelines.multimodal_qa.looking import ImageSource, load_in_full
 from mmpipe.translate import detect_language
 from mmpipe.types import Image, TextLine
-from mmpipe.vision import images
 from mmpipe.vision.overlay import draw_texts
 
 #: What asks for the text in a picture, in English. The language model could only say that it cannot tell.
@@ -85,15 +84,6 @@ class PictureReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def load_in_full(source: ImageSource) -> Image:
-    """The picture as large as a page of print has to be to be read.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    return source if isinstance(source, Image) else images.load(source)
 
 
 def _translated(lines: Sequence[TextLine], translate: Callable[[Sequence[str]], Sequence[str]]) -> list[str]:

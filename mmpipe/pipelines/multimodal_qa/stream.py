@@ -101,6 +101,11 @@ class AnswerStream:
         """It is about to be worked on. False: nobody wants it any more."""
         return self._future.set_running_or_notify_cancel()
 
+    @property
+    def cancelled(self) -> bool:
+        """Nobody wants it any more."""
+        return self._cancelled
+
     def stop_with(self, stop: Callable[[], object]) -> None:
         """How to stop what is being computed for it now."""
         with self._changed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,6 +21,7 @@ from mmpipe.fusion.requests import GenerationRequest, Prompt
 from mmpipe.fusion.strategies import FeatureBatch
 from mmpipe.pipelines.multimodal_qa import Question
 from mmpipe.pipelines.multimodal_qa.fused import fast_dtype
+from mmpipe.pipelines.multimodal_qa.looking import load
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
@@ -142,6 +144,69 @@ def test_a_conversation_keeps_what_was_shown_and_said_and_forgets_what_failed(qa
     assert talk.messages[2].parts == (parts.BLUE, "And this?")
     assert talk.messages[3].parts == (later.text,)
     assert later.text in ("a dog", "a cat", "I cannot tell.")
+
+
+def test_a_conversation_goes_on_about_what_was_shown_whatever_becomes_of_the_file(
+    qa: MultimodalQA, encoder: Any, parts: Any, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "snapshot.png"
+    images.save(parts.RED, snapshot)
+    talk = qa.conversation()
+    talk.ask("What is this?", snapshot, max_new_tokens=SHORT)
+    images.save(parts.BLUE, snapshot)
+    talk.ask("And now?", str(snapshot), max_new_tokens=SHORT)
+    snapshot.unlink()
+    talk.ask("What was in the first picture?", max_new_tokens=SHORT)
+    shown = [load(part) for message in talk.messages for part in message.parts if not isinstance(part, str)]
+    assert [tuple(picture.pixels[0, 0]) for picture in shown] == [(250, 5, 5), (5, 5, 250)]
+    assert encoder.seen == 2
+    assert talk.explain().answer.text
+    with pytest.raises(ImageError, match=r"snapshot\.png"):
+        talk.ask("And this?", snapshot)
+    snapshot.write_text("no picture")
+    with pytest.raises(ImageError, match=r"snapshot\.png"):
+        talk.ask("And this?", snapshot)
+
+
+@pytest.mark.parametrize("sign", ["博物馆今天关闭", "Das Museum ist heute geschlossen", "Entrée interdite à tous"])
+def test_a_conversation_goes_on_after_a_sign_in_a_language_that_nothing_translates(
+    make: Make, parts: Any, sign: str
+) -> None:
+    talk = make(reader=parts.Page(sign)).conversation()
+    assert talk.ask("What does the sign say?", parts.RED).text == sign
+    talk.ask("What is this?", max_new_tokens=SHORT)
+    assert talk.messages[1].parts == (sign,)
+
+
+def test_a_question_that_is_cancelled_while_its_answer_is_spoken_is_forgotten(make: Make, parts: Any) -> None:
+    class Slow(parts.Beep):  # type: ignore[misc, name-defined]
+        began, go_on = Event(), Event()
+
+        def run(self, items: Sequence[Any]) -> list[Any]:
+            self.began.set()
+            assert self.go_on.wait(10)
+            return super().run(items)  # type: ignore[no-any-return]
+
+    talk = make(synthesisers=[Slow()]).conversation()
+    stream = talk.stream("What is this?", parts.RED, speak=True, max_new_tokens=SHORT)
+    assert Slow.began.wait(10)
+    stream.cancel()
+    Slow.go_on.set()
+    with suppress(CancelledError):
+        stream.result(10)
+    assert talk.messages == ()
+
+
+def test_whoever_waits_is_told_of_a_panic_too(make: Make, parts: Any) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object) -> float:
+        raise Panic("of a library in Rust")
+
+    stream = make(confidence=panic).stream(parts.RED, "What is this?", max_new_tokens=SHORT)
+    with pytest.raises(Panic):
+        stream.result(10)
 
 
 def test_how_clear_the_pictures_shown_last_are_is_what_counts(make: Make, parts: Any) -> None:
