@@ -139,17 +139,24 @@ def test_a_batch_gives_a_line_for_each_line_in_order_and_tells_what_failed(
         {"image": "koala.jpg", "question": "É um animal?", "language": "pt"},
         {"image": "koala.jpg", "question": "What?", "colour": "red"},
         {"image": 7, "question": "What?"},
+        {"image": "koala.jpg", "question": "What?", "choices": 5},
+        {"image": "koala.jpg", "question": "What?", "choices": [1, 2]},
+        {"image": "koala.jpg", "question": "What?", "to": ["pt"]},
+        {"image": "koala.jpg", "question": "Is it a bird?", "choices": None, "to": None},
     ]
     batch = tmp_path / "questions.jsonl"
     batch.write_text("\n".join(json.dumps(row) for row in rows) + "\n\nno json\n", encoding="utf-8")
     found = run("--batch", batch)
     assert found.exit_code == 1
     lines = [json.loads(line) for line in found.stdout.splitlines()]
-    assert [line["line"] for line in lines] == [1, 2, 3, 4, 5, 6, 8]
-    assert [line.get("answer") for line in lines] == ["A koala.", None, "yes", "Sim.", None, None, None]
+    assert [line["line"] for line in lines] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]
+    answers = ["A koala.", None, "yes", "Sim.", None, None, None, None, None, "No.", None]
+    assert [line.get("answer") for line in lines] == answers
     assert "missing.jpg" in lines[1]["error"]
     assert "colour" in lines[4]["error"]
-    assert "4 of 8" in found.stderr
+    assert ["choices" in lines[at]["error"] for at in (6, 7, 8)] == [True, False, False]
+    assert "to" in lines[8]["error"]
+    assert "7 of 12" in found.stderr
 
 
 def test_a_stopped_batch_keeps_the_lines_that_were_finished(koala: Path, tmp_path: Path) -> None:
@@ -268,6 +275,8 @@ def test_wrong_words_are_refused(koala: Path, tmp_path: Path) -> None:
     refused(koala, "What?", "--schema", tmp_path / "none.json", because="none.json")
     refused(koala, "--evidence", tmp_path / "x.png", because="one question")
     refused(koala, "What?", "--to", "qq", because="qq")
+    refused(koala, "--speak", tmp_path / "a.wav", because="one question")
+    refused("--batch", tmp_path / "b.jsonl", "--speak", tmp_path / "a.wav", because="one question")
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers"])

@@ -30,6 +30,8 @@ _SOUNDS = frozenset({".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", "
 _MODELS = ("efficientnet-lite2", "smollm2-135m")
 #: Lines of a batch that are under way at once: enough for full batches, however long the file.
 _AHEAD = 48
+#: What a line of a batch may have besides.
+_EXTRAS = {"choices": list, "schema": dict, "language": str, "to": str}
 
 
 @guarded
@@ -79,6 +81,8 @@ def ask(
         return
     if out_file is not None:
         raise InputError("--out belongs to --translate. Answers go to standard output.")
+    if speak and question is None:
+        raise InputError("--speak writes the answer to one question: give it, or hear the answers with --voice.")
     if evidence and (question is None or choices or schema):
         raise InputError("--evidence is for one question that is answered in own words: leave the rest out.")
     options: AskOptions = {"max_new_tokens": max_tokens}
@@ -250,7 +254,10 @@ def _converse(conversation: Conversation, images: Sequence[Path], options: AskOp
 
 def _typed() -> Iterator[str]:
     if not sys.stdin.isatty():
-        yield from sys.stdin
+        try:
+            yield from sys.stdin
+        except UnicodeDecodeError as error:
+            raise InputError(f"The questions are not text in UTF-8: {error}.") from error
         return
     while True:
         try:
@@ -328,7 +335,7 @@ def _submitted(qa: MultimodalQA, line: str, folder: Path, options: AskOptions) -
 
 
 def _question(line: str, folder: Path, options: AskOptions) -> Question:
-    """``{"image": path or list of them, "question": ...}``, and "choices", "schema", "language", "to" if wanted."""
+    """``{"image": path or list of them, "question": ...}``, and what else :data:`_EXTRAS` names, if wanted."""
     from mmpipe.pipelines.multimodal_qa import Question
 
     try:
@@ -337,10 +344,11 @@ def _question(line: str, folder: Path, options: AskOptions) -> Question:
         paths = [folder / image for image in ([images] if isinstance(images, str) else images)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError('The line is not {"image": ..., "question": ...}.') from error
-    unknown = row.keys() - {"choices", "schema", "language", "to"}
-    if unknown or not isinstance(text, str):
-        raise InputError(f"Unknown in the line: {', '.join(sorted(unknown)) or 'a question that is no text'}.")
-    return Question.about(paths, text, **{**options, **row})
+    given = {key: value for key, value in row.items() if value is not None}
+    wrong = [key for key, value in given.items() if key not in _EXTRAS or not isinstance(value, _EXTRAS[key])]
+    if wrong or not isinstance(text, str):
+        raise InputError(f"Unknown in the line, or of the wrong kind: {', '.join(sorted(wrong)) or 'question'}.")
+    return Question.about(paths, text, **{**options, **given})
 
 
 # -- output -----------------------------------------------------------------------------------------------------
