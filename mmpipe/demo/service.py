@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -21,32 +22,41 @@ logger = logging.getLogger(__name__)
 
 #: How soon a page asks again while the models are being loaded.
 RETRY_AFTER_S = 2.0
+#: After the models could not be had: a network that is back, a model that was fetched meanwhile.
+LOAD_AGAIN_AFTER_S = 30.0
 
 
 class LiveService:
-    """Sessions over the models of the page. Used on one event loop."""
+    """Sessions over the models of the page. Used on one event loop.
 
-    def __init__(self, models: DemoModels, max_sessions: int) -> None:
+    ``pause``: waits for so many seconds between attempts to load the models.
+    """
+
+    def __init__(
+        self, models: DemoModels, max_sessions: int, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self.hub: Hub | None = None
         self.failure: str | None = None  # why there are no live sessions
         self.meter = Meter()
         self._models = models
         # Who may connect is decided before a connection comes here.
         self._options = ServeOptions(max_sessions=max_sessions, allowed_origins=("*",))
+        self._pause = pause
         self._stopping = False
 
     async def run(self) -> None:
-        """Wait for the models, then look after the sessions until cancelled."""
-        try:
-            models = await asyncio.to_thread(lambda: self._models.live)
-        except Exception as error:
-            self.failure = told(error)
-            return
-        hub = Hub(models, self._options)
-        await hub.warm_up()
-        self.hub = hub
+        """Wait for the models, however often that takes, then look after the sessions until cancelled."""
+        while self.hub is None:
+            try:
+                hub = Hub(await asyncio.to_thread(lambda: self._models.live), self._options)
+                await hub.warm_up()
+            except Exception as error:
+                self.failure = told(error)
+                await self._pause(LOAD_AGAIN_AFTER_S)
+            else:
+                self.hub, self.failure = hub, None
         if not self._stopping:
-            await asyncio.gather(hub.sweep_for_ever(), self._measure())
+            await asyncio.gather(self.hub.sweep_for_ever(), self._measure())
 
     async def _measure(self) -> None:
         while True:
@@ -58,9 +68,12 @@ class LiveService:
         if self.hub is not None:
             await Connection(websocket, self.hub).serve()
             return
-        error: dict[str, Any] = {"type": "error", "code": Close.BUSY.code, "text": self.failure or "Warming up."}
-        if self.failure is None:
-            error["retry_after_s"] = RETRY_AFTER_S
+        error: dict[str, Any] = {
+            "type": "error",
+            "code": Close.BUSY.code,
+            "text": self.failure or "Warming up.",
+            "retry_after_s": LOAD_AGAIN_AFTER_S if self.failure else RETRY_AFTER_S,
+        }
         try:
             await websocket.accept()
             await websocket.send_json(error)

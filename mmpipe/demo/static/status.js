@@ -13,7 +13,7 @@ export function mount(element, root) {
       const pending = models.filter(({ state }) => state === "waiting" || state === "loading");
       line.dataset.state = failure ? "failed" : pending.length ? "loading" : "ready";
       line.textContent = failure ?? words(live, pending);
-      if (pending.length || !(live || failure)) setTimeout(look, EVERY_MS);
+      if (pending.length || !live) setTimeout(look, EVERY_MS);
     } catch {
       line.dataset.state = "failed";
       line.textContent = "The server does not answer.";
