@@ -14,6 +14,7 @@ from rich.table import Table
 from mmpipe.cli import train_spoken
 from mmpipe.cli.bench import PICTURES, Pictures
 from mmpipe.cli.console import err, guarded, out
+from mmpipe.cli.train_spoken import required
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ def fusion(
 
     With several GPUs: accelerate launch $(which mmpipe) train fusion CONFIG --out FOLDER.
     """
+    required()
     from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.language_model import LanguageModel
@@ -96,6 +98,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""
+    required()
     from mmpipe.evaluate.fusion import LISTS, SEEN
     from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint

@@ -10,10 +10,17 @@ import typer
 from rich.table import Table
 
 from mmpipe.cli.console import err, guarded, out
+from mmpipe.extras import require
 
 if TYPE_CHECKING:
     from mmpipe.evaluate.fusion import Rate
     from mmpipe.evaluate.spoken_questions import Scored
+
+
+def required() -> None:
+    """Raises: MissingDependencyError: the extra ``train`` is not installed."""
+    for module in ("torch", "pydantic", "transformers"):
+        require(module, "train", "Training adapters")
 
 
 @guarded
@@ -23,6 +30,7 @@ def spoken(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
 ) -> None:
     """Train a projector through which the language model hears questions. Ctrl-C keeps what was learned."""
+    required()
     import torch
 
     from mmpipe.audio.recognition.encoder import SpeechEncoder
@@ -67,6 +75,7 @@ def score_spoken(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare, on held-out spoken questions: recognised and then asked, heard by the language model, and in writing."""
+    required()
     from mmpipe.audio.recognition.encoder import SpeechEncoder
     from mmpipe.audio.synthesis import Speaker
     from mmpipe.evaluate import spoken_questions as lists

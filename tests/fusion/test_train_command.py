@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -129,6 +130,18 @@ def test_a_training_that_cannot_go_on_leaves_the_adapter_as_it_was(
     assert run.exit_code == 1
     assert said in " ".join(run.stderr.split())
     assert {path.name: path.read_bytes() for path in (out / "adapter").iterdir()} == before
+
+
+@pytest.mark.parametrize("missing", ["torch", "pydantic"])
+@pytest.mark.parametrize("command", ["fusion", "score", "spoken", "score-spoken"])
+def test_without_the_extra_there_is_one_line_with_the_command_to_install_it(
+    command: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    arguments = [str(tmp_path), *(["--out", str(tmp_path)] if command in ("fusion", "spoken") else [])]
+    run = CliRunner().invoke(app, ["train", command, *arguments])
+    assert run.exit_code == 1
+    assert "pip install 'mmpipe[train]'" in run.stderr
 
 
 def test_mistakes_in_the_configuration_are_named(folder: Path) -> None:
