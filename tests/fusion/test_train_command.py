@@ -132,7 +132,7 @@ def test_a_training_that_cannot_go_on_leaves_the_adapter_as_it_was(
     assert {path.name: path.read_bytes() for path in (out / "adapter").iterdir()} == before
 
 
-@pytest.mark.parametrize("missing", ["torch", "pydantic"])
+@pytest.mark.parametrize("missing", ["torch", "transformers"])
 @pytest.mark.parametrize("command", ["fusion", "score", "spoken", "score-spoken"])
 def test_without_the_extra_there_is_one_line_with_the_command_to_install_it(
     command: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
