@@ -51,6 +51,7 @@ _PRONOUNCEABLE = re.compile(
     r"^(?:[^aeiouy]|[bcdfgkptv][lr]|[cstpw]h|s[ckmnptw])?[aeiouy]+"
     r"(?:[^aeiouy]{1,2}[aeiouy]+)*(?:[^aeiouy]|[lnr][cdkpst]|st|ts|ng|ss|ck)?$"
 )
+_ANY_VOWEL = re.compile("[^aeiouy]*[aeiouy]")  # where all is in capitals, only "BBC" and the like must be spelled
 _SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
 _PHONE = r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])"
 
@@ -64,13 +65,14 @@ _Step = tuple[re.Pattern[str], _Rule]
 def normalise(text: str, language: str) -> str:
     """``text`` as it is said in ``language`` (ISO 639-1). Line breaks stay, other white space becomes one space."""
     words = spoken_words(language)
-    text = _clean(text, keep_joiners=words is None)
-    if words is None:
-        text = _URL.sub(lambda url: re.sub(r"\W+", " ", _SCHEME.sub("", url.group())), text)
-    else:
-        text = _rules(language)(text)
-    lines = (" ".join(line.split()) for line in text.split("\n"))
-    return "\n".join(lines).strip()
+    say = _without_addresses if words is None else _rules(language)
+    # A line at a time: what is written at the end of one has nothing to do with a number at the start of the next.
+    lines = _clean(text, keep_joiners=words is None).split("\n")
+    return "\n".join(" ".join(say(line).split()) for line in lines).strip()
+
+
+def _without_addresses(line: str) -> str:
+    return _URL.sub(lambda url: re.sub(r"\W+", " ", _SCHEME.sub("", url.group())), line)
 
 
 @cache
@@ -149,6 +151,8 @@ class _Rules:
         ]
 
     def apply(self, text: str) -> str:
+        """One line, as it is said."""
+        shouted = _is_shouted(text)
         for sign, written in _VULGAR.items():
             text = re.sub(rf"\s*{sign}", f" {written}", text)
         text = _ENDLESS.sub(r"\g<0> ", text)
@@ -162,7 +166,7 @@ class _Rules:
             text = _SPACED_FIGURES.sub(lambda match: match[0].replace(" ", "\u202f"), text)
         for pattern, rule in self._steps:
             text = pattern.sub(partial(_apart, rule), text)
-        text = _ACRONYM.sub(self._acronym, text)
+        text = _ACRONYM.sub(partial(self._acronym, shouted), text)
         text = "".join(map(self._symbol, text))
         return _tidy(text)
 
@@ -288,11 +292,12 @@ class _Rules:
         names = {".": words.dot, "/": words.slash, "-": words.hyphen, "_": words.underscore, "@": words.at}
         return " " + re.sub(r"[^\w\s]|_", lambda sign: f" {names.get(sign[0], '')} ", address) + " "
 
-    def _acronym(self, match: Match[str]) -> str:
+    def _acronym(self, shouted: bool, match: Match[str]) -> str:
         written = match[0].removesuffix("s")
         letters = written.replace(".", "")
         dotted = "." in written
-        read = _PRONOUNCEABLE.match(letters.lower()) and letters not in self._words.spelled
+        looks_like_a_word = (_ANY_VOWEL if shouted else _PRONOUNCEABLE).match(letters.lower())
+        read = looks_like_a_word and letters not in self._words.spelled
         if read and not dotted:
             return match[0]
         spelled = " ".join(self._words.letters.get(letter, letter) for letter in letters)
@@ -316,6 +321,11 @@ def _apart(rule: Callable[[Match[str]], str], match: Match[str]) -> str:
     return f"{' ' * before.isalnum()}{rule(match)}{' ' * after.isalnum()}"
 
 
+def _is_shouted(line: str) -> bool:
+    """Whether all of ``line`` is in capitals, more of them than an acronym has."""
+    return line.isupper() and sum(map(str.isupper, line)) > 6
+
+
 def _any_of(signs: Iterable[str]) -> str:
     """A pattern of any of ``signs``, longer ones first."""
     return "|".join(map(re.escape, sorted(signs, key=len, reverse=True)))
@@ -337,7 +347,7 @@ def _abbreviations(
 def _expand(spoken: str, closing: bool, match: Match[str]) -> str:
     """The words for an abbreviation; its dot stays where it ends the sentence too."""
     rest = match.string[match.end() :]
-    ends = re.match(r" *(?:\n|$)", rest) or (closing and re.match(r"\s+[^\W\d_a-zà-ÿ]", rest))
+    ends = not rest.strip() or (closing and re.match(r"\s+[^\W\d_a-zà-ÿ]", rest))
     return f"{spoken}." if match[0].endswith(".") and ends else spoken
 
 

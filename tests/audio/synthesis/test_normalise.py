@@ -158,6 +158,23 @@ def test_line_breaks_stay_for_the_pauses():
     assert normalise("Título\n\nPrimeira  linha\r\nsegunda", "pt") == "Título\n\nPrimeira linha\nsegunda"
 
 
+def test_a_list_below_a_number_stays_a_list():
+    assert normalise("Serves 4\n- 2 eggs\n- 5 g salt", "en") == "Serves four\n- two eggs\n- five grams salt"
+    assert normalise("Ring +44 20 7946 0958\n10 people", "en").endswith("zero nine five eight\nten people")
+    assert normalise("on Main St.\nThe house", "en") == "on Main street.\nThe house"
+
+
+def test_words_in_capitals_are_read_where_all_is_in_capitals():
+    assert normalise("NEXT STOP: NORTH STREET\nWatch the BBC", "en") == "NEXT STOP: NORTH STREET\nWatch the B B C"
+    assert normalise("SEMPRE NO CENTRO", "pt") == "SEMPRE NO CENTRO"
+
+
+def test_an_acronym_is_spelled_in_an_ordinary_sentence_alone_and_among_capitals():
+    assert normalise("The HTML of it", "en") == "The H T M L of it"
+    assert normalise("HTML", "en") == "H T M L"
+    assert normalise("WATCH THE BBC IN THE USA", "en") == "WATCH THE B B C IN THE U S ay"
+
+
 def test_a_dot_that_ends_the_sentence_too_stays():
     assert normalise("pão, leite, etc.", "pt") == "pão, leite, etcétera."
     assert normalise("pão, etc. Depois", "pt") == "pão, etcétera. Depois"
