@@ -118,7 +118,7 @@ class _Rules:
     def _common_steps(self) -> list[_Step]:
         """What to look for and what says it, in an order in which an earlier one takes nothing from a later one."""
         words, ordinal = self._words, self._numerals.ordinal
-        figures = rf"(?P<figures>{FIGURES})"
+        minus, figures = r"(?P<minus>(?<![\w)])-)?", rf"(?P<figures>{FIGURES})"
         units, money = _any_of(words.units), _any_of(words.money)
         millions = rf"(?:\s(?P<millions>{words.millions})\b)?"
         steps: list[tuple[str, _Rule]] = [
@@ -128,14 +128,15 @@ class _Rules:
             (r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)", self._time),  # 10:30
             (r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)", self._time),  # 10h30
             (_PHONE, self._phone),
-            (rf"(?<=\d)\s?[-—]\s?(?=(?:{money})?\s?\d)", lambda _: f" {words.range_to} "),  # 10-15
-            (rf"(?<!\w)(?P<money>{money})\s?{figures}{millions}(?!\w)", self._money),  # $5 million
-            (rf"(?<![\w.,]){figures}{millions}\s?(?P<money>{money})(?!\w)", self._money),  # 5 €
-            (rf"(?<![\w.,])(-?){figures}\s?(?P<unit>{units})(?![\w²³/])", self._unit),  # 5 km
-            (rf"{figures}\s?%", lambda match: f"{self._number(match)} {words.percent}"),
-            (r"(?<![\d.,/])(\d{1,3})/(\d{1,3})(?![\d/]|[.,]\d)", self._fraction),  # 1/2
+            # 10-15, 10 - 15; in "2024 -2%" it is a minus
+            (rf"(?<=\d)(?:[-—]\s?|\s[-—]\s)(?=(?:{money})?\s?\d)", lambda _: f" {words.range_to} "),
+            (rf"{minus}(?<!\w)(?P<money>{money})\s?{figures}{millions}(?!\w)", self._money),  # $5 million
+            (rf"{minus}(?<![\w.,]){figures}{millions}\s?(?P<money>{money})(?!\w)", self._money),  # 5 €
+            (rf"{minus}(?<![\w.,]){figures}\s?(?P<unit>{units})(?![\w²³/])", self._unit),  # 5 km
+            (rf"{minus}{figures}\s?%", self._percent),
+            (rf"{minus}(?<![\d.,/])(\d{{1,3}})/(\d{{1,3}})(?![\d/]|[.,]\d)", self._fraction),  # 1/2
             (rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal})(?!\w)", self._ordinal),  # 1st, 1º
-            (rf"(?P<minus>(?<![\w)])-)?{figures}(?=\s+(?P<following>[^\W\d_]+))?", self._plain),
+            (rf"{minus}{figures}(?=\s+(?P<following>[^\W\d_]+))?", self._plain),
         ]
         if words.ordinal_feminine:
             ending = rf"(?<![\d.,])(\d+)\.?(?:{words.ordinal_feminine})(?!\w)"
@@ -154,7 +155,7 @@ class _Rules:
         """One line, as it is said."""
         shouted = _is_shouted(text)
         for sign, written in _VULGAR.items():
-            text = re.sub(rf"\s*{sign}", f" {written}", text)
+            text = re.sub(rf"\s*{sign}", f" {written}", text.replace(f"-{sign}", f"-{written}"))
         text = _ENDLESS.sub(r"\g<0> ", text)
         text = _EMAIL.sub(self._email, text)
         text = _URL.sub(self._url, text)
@@ -178,18 +179,25 @@ class _Rules:
             return self._numerals.say_figures(match["figures"])
         return self._numerals.say(number, feminine=bool(noun and noun.feminine), counting=noun is not None)
 
+    def _minus(self, match: Match[str]) -> str:
+        return f"{self._words.minus} " if match["minus"] else ""
+
     def _plain(self, match: Match[str]) -> str:
-        said = self._numerals.say_figures(match["figures"], match["following"] or "")
-        return f"{self._words.minus} {said}" if match["minus"] else said
+        return self._minus(match) + self._numerals.say_figures(match["figures"], match["following"] or "")
+
+    def _percent(self, match: Match[str]) -> str:
+        return f"{self._minus(match)}{self._number(match)} {self._words.percent}"
 
     def _unit(self, match: Match[str]) -> str:
         noun = self._words.units[match["unit"]]
         number = self._numerals.parse(match["figures"])
         name = noun.one if number and number.is_one else noun.many
-        minus = f"{self._words.minus} " if match[1] else ""
-        return f"{minus}{self._number(match, noun)} {name}"
+        return f"{self._minus(match)}{self._number(match, noun)} {name}"
 
     def _money(self, match: Match[str]) -> str:
+        return self._minus(match) + self._amount(match)
+
+    def _amount(self, match: Match[str]) -> str:
         unit, cent = self._words.money[match["money"]]
         number = self._numerals.parse(match["figures"])
         if match["millions"]:
@@ -212,10 +220,11 @@ class _Rules:
         return self._numerals.ordinal(match[1], shortened=self._language == "es" and match[0].endswith("er"))
 
     def _fraction(self, match: Match[str]) -> str:
-        known = self._words.fractions.get(match[0])
-        return (
-            known or f"{self._numerals.say(Number(match[1]))} {self._words.over} {self._numerals.say(Number(match[2]))}"
+        above, below = match[2], match[3]
+        said = self._words.fractions.get(f"{above}/{below}") or (
+            f"{self._numerals.say(Number(above))} {self._words.over} {self._numerals.say(Number(below))}"
         )
+        return self._minus(match) + said
 
     def _phone(self, match: Match[str]) -> str:
         """Digit by digit, with a rest between the groups; but two years are a range."""

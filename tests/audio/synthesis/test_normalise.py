@@ -158,6 +158,33 @@ def test_line_breaks_stay_for_the_pauses():
     assert normalise("Título\n\nPrimeira  linha\r\nsegunda", "pt") == "Título\n\nPrimeira linha\nsegunda"
 
 
+@pytest.mark.parametrize(
+    ("language", "written", "spoken"),
+    [
+        ("en", "Inflation was -2% in May.", "Inflation was minus two percent in May."),
+        (
+            "en",
+            "-$5 million, (-£2.50)",
+            "minus five million dollars, (minus two pounds and fifty pence)",
+        ),
+        ("en", "-1/2, -½ and -3/7", "minus one half, minus one half and minus three over seven"),
+        ("en", "from -5 to -10%", "from minus five to minus ten percent"),
+        ("en", "In 2024 -2%, then -3 km", "In twenty twenty-four minus two percent, then minus three kilometers"),
+        ("pt", "de -2% a -R$ 20", "de menos dois por cento a menos vinte reais"),
+        ("es", "-2%", "menos dos por ciento"),
+        ("fr", "-2\u202f%, -3 €", "moins deux pour cent, moins trois euros"),
+        ("it", "-2%", "meno due per cento"),
+    ],
+)
+def test_a_minus_is_said_before_whatever_is_counted(language, written, spoken):
+    assert normalise(written, language) == spoken
+
+
+@pytest.mark.parametrize("written", ["10-15%", "10 - 15%", "10–15 %"])
+def test_between_two_numbers_it_is_no_minus(written):
+    assert normalise(written, "en") == "ten to fifteen percent"
+
+
 def test_a_list_below_a_number_stays_a_list():
     assert normalise("Serves 4\n- 2 eggs\n- 5 g salt", "en") == "Serves four\n- two eggs\n- five grams salt"
     assert normalise("Ring +44 20 7946 0958\n10 people", "en").endswith("zero nine five eight\nten people")
