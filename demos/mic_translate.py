@@ -70,7 +70,7 @@ def show(event: mmpipe.Event, loudspeaker: mmpipe.Loudspeaker) -> None:
         case mmpipe.Warned():
             print(f"{CLEAR_LINE}{event.text}", file=sys.stderr)
         case mmpipe.Ended(reason=reason) if reason != "finished":
-            print(f"{CLEAR_LINE}The session ended: {reason}", file=sys.stderr)
+            raise mmpipe.MmpipeError(f"The session ended: {reason}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,8 @@ from mmpipe.cli import app
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.evaluate.replay_log import read_log
+from mmpipe.pipelines.live.sources import recording
+from mmpipe.types import Audio
 
 QUIET = {"NO_COLOR": "1", "COLUMNS": "200"}
 
@@ -147,6 +151,68 @@ def test_ctrl_c_ends_it_although_the_pipe_stays_open_and_keeps_what_was_logged(
     events = logged(log)
     assert "young man" in text(events, "committed")
     assert events[-1]["reason"] == "finished"  # what had been said was recognised to its end
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a recogniser that hears half a second of sound, and then nothing any more."""
+    (tmp_path / "failing_engine.py").write_text(
+        """
+from mmpipe import Recogniser
+from mmpipe.types import Segment, Word
+
+
+class Failing(Recogniser):
+    languages = frozenset({"en"})
+    heard = 0
+
+    def run(self, items):
+        return [self.read(item.audio) for item in items]
+
+    def read(self, audio):
+        if not audio.samples.any():
+            return Segment(0.0, audio.duration_s, "", "en")
+        self.heard += 1
+        if self.heard > 6:
+            raise RuntimeError("the device is lost")
+        words = tuple(Word(f"word{n}", n / 2, n / 2 + 0.4, 0.9) for n in range(int(audio.duration_s * 2)))
+        return Segment(0.0, audio.duration_s, " ".join(word.text for word in words), "en", words)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return "failing_engine:Failing"
+
+
+@pytest.mark.parametrize("from_microphone", [False, True])
+def test_a_recogniser_that_fails_for_good_ends_the_command_with_an_error_and_what_was_said(
+    tmp_path: Path, librivox: list[Clip], failing: str, monkeypatch: pytest.MonkeyPatch, from_microphone: bool
+) -> None:
+    class Microphone:
+        """Somebody speaks, then nobody."""
+
+        def __init__(self, device: object) -> None: ...
+
+        def __enter__(self) -> Microphone:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        async def __aiter__(self) -> AsyncIterator[Audio]:
+            async for block in recording(librivox[0].path, realtime=False):
+                yield block
+            async with asyncio.timeout(20):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr("mmpipe.audio.devices.Microphone", Microphone)
+    log = tmp_path / "events.jsonl"
+    source = [] if from_microphone else ["--input", librivox[0].path]
+    found = run(*source, "--from", "en", "--model", failing, "--events", log)
+    assert isinstance(found.exception, SystemExit), found.exception
+    assert found.exit_code == 1
+    assert found.stderr.count("error: The session ended") == 1
+    assert "the device is lost" in " ".join(found.stderr.split())
+    assert "word0" in found.stdout
+    assert logged(log)[-1]["type"] == "ended"
 
 
 def test_noise_gives_no_caption(tmp_path: Path) -> None:

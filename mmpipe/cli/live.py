@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmpipe.cli.console import err, guarded, out
+from mmpipe.errors import StageError
 from mmpipe.files import writing
 
 ROWS = 12  # of captions on the screen
@@ -55,7 +56,7 @@ def live(
         for found in devices.list_devices():
             out.print(str(found), markup=False)
         return
-    from mmpipe.pipelines.live import Interrupted, LiveModels, LiveOptions, LiveSession, Spoken
+    from mmpipe.pipelines.live import Ended, Interrupted, LiveModels, LiveOptions, LiveSession, Spoken
     from mmpipe.pipelines.live.sources import pcm, recording
     from mmpipe.translate import Glossary
     from mmpipe.types import Audio
@@ -91,7 +92,9 @@ def live(
             show = stack.enter_context(Screen())
             feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))
 
-            async def follow() -> None:
+            async def follow() -> str:
+                """What happens, until the session ends. Gives why it did."""
+                reason = ""
                 async for event in session.events():
                     log(event.as_dict())
                     show(event)
@@ -99,16 +102,21 @@ def live(
                         speaker.play(event.audio)
                     elif speaker and isinstance(event, Interrupted):
                         speaker.stop()
+                    elif isinstance(event, Ended):
+                        reason = event.reason
+                return reason
 
             try:
                 try:
-                    await follow()
+                    reason = await follow()
                 except asyncio.CancelledError:  # Ctrl-C: what was said is finished; a second one ends at once
                     feeding.cancel()
                     session.finish()
                     await follow()
                     raise
                 await feeding  # what was wrong with the source
+                if reason != "finished":
+                    raise StageError(f"The session ended: {reason}")
             finally:
                 feeding.cancel()
                 await session.close()
@@ -157,11 +165,8 @@ class Screen:
             err.print(f"[dim]Language: {event.language}[/]")
         elif kind == "warning":
             err.print(f"[yellow]{event.text}[/]")
-        elif kind == "ended":
-            if self._said:
-                self._row(self._said, "")
-            if event.reason != "finished":
-                err.print(f"The session ended: {event.reason}", markup=False)
+        elif kind == "ended" and self._said:
+            self._row(self._said, "")
         if self._live:
             self._live.update(self._table())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mmpipe
 from mmpipe.audio import media
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
+from mmpipe.types import Segment, SpeechWindow
 
 DEMO = Path(__file__).parents[2] / "demos" / "mic_translate.py"
 
@@ -129,6 +132,25 @@ def test_the_microphone_is_captioned_in_both_languages_and_the_translation_is_pl
     played = np.concatenate(devices.played)
     assert np.abs(played).max() > 0.1
     assert np.count_nonzero(np.abs(played) > 0.01) > 24_000 * 0.5
+
+
+def test_a_recogniser_that_fails_for_good_ends_it_although_the_microphone_is_open(
+    demo: ModuleType, devices: FakeDevices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(mmpipe.Recogniser):
+        def run(self, items: Sequence[SpeechWindow]) -> list[Segment]:
+            raise RuntimeError("the device is lost")
+
+    class Models(mmpipe.LiveModels):
+        def __init__(self) -> None:
+            super().__init__(Failing())
+
+        async def warm_up(self, pairs: object = (), speak: object = ()) -> None: ...
+
+    monkeypatch.setattr(mmpipe, "LiveModels", Models)
+    given = demo.parsed(["--to", "pt", "--from", "en"])
+    with pytest.raises(mmpipe.MmpipeError, match=r"The session ended: .*the device is lost"):
+        asyncio.run(asyncio.wait_for(demo.translate(given), 20))
 
 
 def test_devices_are_listed(demo: ModuleType, devices: FakeDevices, capsys: pytest.CaptureFixture[str]) -> None:

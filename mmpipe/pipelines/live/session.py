@@ -77,6 +77,7 @@ class LiveSession:
         self._spent_s = 0.0  # in recognition
         self._recognised_s = 0.0  # end of the last window
         self._calm_s = 0.0  # to here all is worked off and nobody was speaking
+        self._taken_s = 0.0  # to here recognition has looked, and has taken what there was to take
         self._utterance_s: float | None = None  # start of the one that is being recognised
         self._dropped_partials = 0
         self._unheard_s = 0.0
@@ -93,6 +94,8 @@ class LiveSession:
     def push(self, samples: np.ndarray) -> None:
         """Hear ``samples``: 16 kHz, float32 of shape (n,). Returns at once."""
         self._start()
+        if self._over:  # nobody hears it any more
+            return
         if self._voice.deaf:
             self._unheard_s += len(samples) / SPEECH_RATE_HZ
             samples = np.zeros_like(samples)  # and not nothing: time goes on
@@ -111,19 +114,31 @@ class LiveSession:
     async def listen(self, sound: AsyncIterable[Audio], playing: Callable[[], bool | None] = lambda: None) -> None:
         """Push all of ``sound`` (16 kHz), then finish, also when it fails. A source that can wait is made to.
 
+        It ends with the session at the latest, even while ``sound`` is silent: a microphone never ends by itself.
+
         ``playing``: whether a loudspeaker plays the voice now, asked at every block; None: not known.
 
         Raises: what ``sound`` raises.
         """
+        self._start()
+        assert self._runner is not None
+        pushing = asyncio.create_task(self._push_all(sound, playing))
         try:
-            async for block in sound:
-                self.note_playing(playing())
-                self.push(block.samples)
-                while self.lag_s > WAIT_BEHIND_S and self._runner and not self._runner.done():
-                    self._progress.clear()
-                    await self._progress.wait()
+            await asyncio.wait([pushing, self._runner], return_when=asyncio.FIRST_COMPLETED)
+            if pushing.done():
+                pushing.result()
         finally:
+            pushing.cancel()
             self.finish()
+            await asyncio.gather(pushing, return_exceptions=True)
+
+    async def _push_all(self, sound: AsyncIterable[Audio], playing: Callable[[], bool | None]) -> None:
+        async for block in sound:
+            self.note_playing(playing())
+            self.push(block.samples)
+            while self._behind:
+                self._progress.clear()
+                await self._progress.wait()
 
     def note_playing(self, playing: bool | None) -> None:
         """What a player tells: it plays the voice now, or does not; None: it will not tell any more.
@@ -158,6 +173,15 @@ class LiveSession:
         """How far recognition is behind the sound."""
         return max(0.0, self._ears.received_s - max(self._recognised_s, self._calm_s))
 
+    @property
+    def _behind(self) -> bool:
+        """Whether a source that can wait should. Of silence there is nothing to recognise, however much has come."""
+        return self._ears.received_s - max(self._recognised_s, self._taken_s) > WAIT_BEHIND_S
+
+    @property
+    def _over(self) -> bool:
+        return self._runner is not None and self._runner.done()
+
     # --- the lanes ---
 
     def _start(self) -> None:
@@ -180,7 +204,6 @@ class LiveSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._progress.set()
         self._emit(Ended, reason=reason)
         self._events.put_nowait(None)
 
@@ -195,6 +218,8 @@ class LiveSession:
                 self._show((), self._announced or "")
             if not self._ears.speaking:
                 self._calm_s = self._ears.received_s
+            self._taken_s = self._ears.received_s
+            self._progress.set()
             self._report()
             if self._no_more and not self._wake.is_set():
                 break

@@ -176,3 +176,49 @@ def test_a_source_that_fails_ends_the_session_and_says_why(
                     await listening
 
     asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+async def at_once(sound: np.ndarray, block_s: float = BLOCK_S) -> AsyncIterator[Audio]:
+    """A source that gives up the event loop for nobody."""
+    size = round(block_s * 16_000)
+    for at in range(0, len(sound), size):
+        yield Audio(sound[at : at + size])
+
+
+@pytest.mark.parametrize("block_s", [BLOCK_S, WAIT_BEHIND_S + 1])
+def test_silence_is_nothing_to_wait_for(live: Any, reading: Callable[..., LiveModels], block_s: float) -> None:
+    sound = np.concatenate([np.zeros(12 * 16_000, np.float32), live.spell([1, 2, 3]), np.zeros(16_000, np.float32)])
+
+    async def talk() -> None:
+        with reading() as models:
+            session = LiveSession(models, LiveOptions(source="en"))
+            listening = asyncio.create_task(session.listen(at_once(sound, block_s)))
+            events = [event async for event in session.events()]
+            await listening
+        assert " ".join(event.text for event in events if event.type == "committed") == "w1 w2 w3"
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+
+
+def test_listening_ends_with_a_session_that_fails_while_its_source_is_silent(
+    live: Any, reading: Callable[..., LiveModels]
+) -> None:
+    async def speak_and_wait() -> AsyncIterator[Audio]:
+        async for block in at_once(live.spell([1, 2, 3])):
+            yield block
+        await asyncio.Event().wait()  # a microphone that nobody speaks into
+
+    def fail(items: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    async def talk() -> None:
+        with reading() as models:
+            models.recogniser.run = fail  # type: ignore[method-assign]
+            session = LiveSession(models, LiveOptions(source="en"))
+            await session.listen(speak_and_wait())
+            session.push(live.spell([4]))  # nobody hears it
+            events = [event async for event in session.events()]
+        assert [event.type for event in events] == ["ended"]
+        assert events[0].end_s == pytest.approx(1.5)
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
