@@ -19,7 +19,9 @@ from mmpipe.cli.console import err, guarded, out
 from mmpipe.errors import StageError
 from mmpipe.files import writing
 
-ROWS = 12  # of captions on the screen
+#: Characters that wait for their translation at most: as many as a sentence may have. Then they are printed without.
+MAX_WAITING = 400
+SENTENCE_ENDS = ".!?…。！？؟।"
 
 
 @guarded
@@ -89,7 +91,7 @@ def live(
             models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
             await models.warm_up(options.pairs, options.voices)
             session = LiveSession(models, options)
-            show = stack.enter_context(Screen())
+            show = stack.enter_context(Screen(options.target))
             feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))
 
             async def follow() -> str:
@@ -144,47 +146,75 @@ def _event_log(stack: ExitStack, path: Path | None) -> Callable[[dict[str, Any]]
 
 
 class Screen:
-    """Two columns of captions on a terminal: what is final is firm, what may change is dim. Lines where it is none."""
+    """Prints what is final, sentence by sentence, each with its translation behind it. On a terminal, two columns below
+    show what is being said: what is final is firm, what may change is dim.
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str]] = []
-        self._said = self._tail = self._draft = ""
+    ``target``: the language that what is said in another is translated into; None: no translation will come.
+    """
+
+    def __init__(self, target: Callable[[str], str | None]) -> None:
+        self._target = target
+        self._said = self._tail = self._draft = ""  # final, not printed yet; what may change; its translation
+        self._waits = False  # for the translation of what was said
         self._live = Live(console=err, refresh_per_second=8, transient=True) if err.is_terminal else None
 
     def __call__(self, event: Any) -> None:
         kind = event.type
         if kind == "committed":
-            self._said, self._tail = f"{self._said} {event.text}".strip(), ""
+            self._committed(event)
         elif kind == "partial":
             self._tail = event.text
+            if not (event.text or self._waits):  # nobody is speaking any more
+                self._print_said()
         elif kind == "translated" and not event.final:
             self._draft = event.text
         elif kind == "translated":
-            self._row(event.source_text, event.text)
+            self._translated(event)
         elif kind == "language":
-            err.print(f"[dim]Language: {event.language}[/]")
+            err.print(f"Language: {event.language}", markup=False, style="dim")
         elif kind == "warning":
-            err.print(f"[yellow]{event.text}[/]")
-        elif kind == "ended" and self._said:
-            self._row(self._said, "")
+            err.print(event.text, markup=False, style="yellow")
+        elif kind == "ended":
+            self._print_said()
         if self._live:
             self._live.update(self._table())
 
-    def _row(self, said: str, translated: str) -> None:
-        self._rows = [*self._rows[-ROWS:], (said, translated)]
-        # what follows the sentence may have been committed with it
-        self._said = self._said.removeprefix(said).strip()
+    def _committed(self, event: Any) -> None:
+        from mmpipe.translate.text import UNSPACED  # not before it is needed: it loads slowly
+
+        space = "" if event.language in UNSPACED else " "
+        self._said, self._tail = f"{self._said}{space}{event.text}".strip(), ""
+        self._waits = self._target(event.language) is not None
+        if (not self._waits and self._said[-1:] in SENTENCE_ENDS) or len(self._said) > MAX_WAITING:
+            self._print_said()
+
+    def _translated(self, event: Any) -> None:
+        """Print a sentence and its translation; before them what has not been translated, if anything."""
+        before, found, after = self._said.partition(event.source_text)
+        if found:
+            self._said = before
+            self._print_said()
+            out.print(found, markup=False)
+            self._said = after.strip()  # may have been committed with the sentence
+        out.print(f"    {event.text}", markup=False, style="bold")
         self._draft = ""
-        out.print(said, markup=False)
-        if translated:
-            out.print(f"    {translated}", markup=False, style="bold")
+
+    def _print_said(self) -> None:
+        if self._said.strip():
+            out.print(self._said.strip(), markup=False)
+        self._said = ""
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(ratio=1)
         table.add_column(ratio=1)
-        table.add_row(Text.assemble(self._said, " ", (self._tail, "dim")), Text(self._draft, style="dim"))
+        said = Text.assemble(self._said, " ", (self._tail, "dim"))
+        table.add_row(self._end_of(said), self._end_of(Text(self._draft, style="dim")))
         return table
+
+    def _end_of(self, text: Text) -> Text:
+        """As much of ``text`` as a column has room for: the newest words are wanted most."""
+        return Text("\n").join(text.wrap(err, max(err.width // 2 - 2, 1))[-max(err.height - 1, 1) :])
 
     def __enter__(self) -> Screen:
         if self._live:

@@ -45,6 +45,13 @@ class LiveOptions:
         if self.speak and not (self.to or self.between):
             raise InputError("'speak' needs a language to speak: give 'to' or 'between'.")
 
+    def target(self, language: str) -> str | None:
+        """What is said in ``language`` is translated into this; None: it is not."""
+        if self.between:
+            one, other = self.between
+            return other if language == one else one
+        return self.to if self.to != language else None
+
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """(source, target) languages that are to be translated, as far as they are known before anything is said."""

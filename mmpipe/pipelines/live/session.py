@@ -324,7 +324,7 @@ class LiveSession:
 
     def _draft(self, tail: tuple[Word, ...], language: str) -> None:
         """Translate the sentence that is being said, as far as it goes. Only if nothing final is waiting."""
-        target = self._target(language)
+        target = self.options.target(language)
         if not (self.options.draft and target) or self._to_translate.qsize():
             return
         begun = self._assembler.tail
@@ -336,16 +336,10 @@ class LiveSession:
             work = self._translate_one(draft, target, self._recognised_s, final=False)
             self._drafting = asyncio.create_task(self._working(work))
 
-    def _target(self, language: str) -> str | None:
-        if self.options.between:
-            one, other = self.options.between
-            return other if language == one else one
-        return self.options.to if self.options.to != language else None
-
     async def _translate(self) -> None:
         while (item := await self._to_translate.get()) is not None:
             sentence, heard_until_s = item
-            if target := self._target(sentence.language):
+            if target := self.options.target(sentence.language):
                 await self._working(self._translate_one(sentence, target, heard_until_s, final=True))
         self._voice.end()
 

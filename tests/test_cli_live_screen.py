@@ -1,0 +1,136 @@
+"""What ``mmpipe live`` prints, event by event."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mmpipe.cli import live
+from mmpipe.pipelines.live import Committed, Ended, Event, LiveOptions, Partial, Translated, Warned
+
+TIMES = {"seq": 1, "emitted_s": 0.0, "start_s": 0.0, "end_s": 0.0}
+ENDED = Ended(**TIMES, reason="finished")
+
+
+def said(text: str, language: str = "en") -> Event:
+    return Committed(**TIMES, heard_until_s=0.0, text=text, language=language, words=())
+
+
+def saying(text: str) -> Event:
+    return Partial(**TIMES, heard_until_s=0.0, text=text, language="en")
+
+
+def translated(source_text: str, text: str) -> Event:
+    return Translated(**TIMES, heard_until_s=0.0, source_text=source_text, text=text, language="pt", final=True)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Shows events, and gives the lines that have been printed by then."""
+    printed = io.StringIO()
+    monkeypatch.setattr(live, "out", Console(file=printed, soft_wrap=True))
+    monkeypatch.setattr(live, "err", Console(file=io.StringIO()))
+    screens: dict[LiveOptions, live.Screen] = {}
+
+    def show(options: LiveOptions, *events: Event) -> list[str]:
+        screen = screens.setdefault(options, live.Screen(options.target))
+        for event in events:
+            screen(event)
+        return printed.getvalue().splitlines()
+
+    yield show
+
+
+def test_captions_alone_are_printed_sentence_by_sentence_as_they_are_said(shown: Any) -> None:
+    captions = LiveOptions(source="en")
+    assert shown(captions, said("It was")) == []
+    assert shown(captions, said("a fine day.")) == ["It was a fine day."]
+    assert shown(captions, said("Then")) == ["It was a fine day."]
+    assert shown(captions, saying("")) == ["It was a fine day.", "Then"]  # nobody is speaking any more
+    assert shown(captions, said("rain."), ENDED) == ["It was a fine day.", "Then", "rain."]
+
+
+def test_speech_without_a_full_stop_does_not_wait_for_ever(shown: Any) -> None:
+    words = [said(f"word{n}") for n in range(200)]
+    lines = shown(LiveOptions(source="en"), *words)
+    assert " ".join(lines).split() == [f"word{n}" for n in range(len(" ".join(lines).split()))]
+    assert len(lines) >= 3
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_what_has_no_spaces_is_printed_once(shown: Any, language: str) -> None:
+    events = [
+        said("今日は", language),
+        said("いい天気です。行", language),
+        translated("今日はいい天気です。", "It is a fine day."),
+        said("きましょう。", language),
+        translated("行きましょう。", "Let us go."),
+        ENDED,
+    ]
+    assert shown(LiveOptions(to="en"), *events) == [
+        "今日はいい天気です。",
+        "    It is a fine day.",
+        "行きましょう。",
+        "    Let us go.",
+    ]
+
+
+def test_a_sentence_that_could_not_be_translated_is_printed_once_and_in_its_place(shown: Any) -> None:
+    events = [
+        said("Good morning."),
+        said("Thank you."),
+        Warned(**TIMES, text="A sentence could not be translated."),
+        translated("Thank you.", "Obrigado."),
+        said("Goodbye."),
+        translated("Goodbye.", "Adeus."),
+        ENDED,
+    ]
+    assert shown(LiveOptions(to="pt"), *events) == [
+        "Good morning.",
+        "Thank you.",
+        "    Obrigado.",
+        "Goodbye.",
+        "    Adeus.",
+    ]
+
+
+def test_what_is_said_in_the_target_language_waits_for_no_translation(shown: Any) -> None:
+    assert shown(LiveOptions(to="en"), said("Good morning.")) == ["Good morning."]
+
+
+def test_when_translations_do_not_come_captions_still_do(shown: Any) -> None:
+    sentences = [f"This is sentence number {n}." for n in range(40)]
+    lines = shown(LiveOptions(to="pt"), *map(said, sentences))
+    assert len(lines) >= 2
+    assert " ".join(sentences).startswith(" ".join(lines))
+    lines = shown(LiveOptions(to="pt"), translated(sentences[0], "Esta é a frase 0."), ENDED)  # late
+    assert " ".join(line for line in lines if not line.startswith(" ")) == " ".join(sentences)
+    assert lines.count("    Esta é a frase 0.") == 1
+
+
+def test_the_newest_words_are_on_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen_file = io.StringIO()
+    terminal = Console(file=screen_file, force_terminal=True, width=40, height=10, color_system=None)
+    monkeypatch.setattr(live, "out", Console(file=io.StringIO()))
+    monkeypatch.setattr(live, "err", terminal)
+    with live.Screen(LiveOptions(source="en").target) as screen:
+        for n in range(200):
+            screen(said(f"word{n}"))
+        screen_file.seek(0)
+        screen_file.truncate()
+        assert screen._live is not None
+        screen._live.refresh()
+        frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen_file.getvalue())
+    assert "word199" in frame
+
+
+def test_a_warning_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(live, "err", Console(file=printed, soft_wrap=True))
+    live.Screen(lambda language: None)(Warned(**TIMES, text="pip install 'mmpipe[mic]' [/b]"))
+    assert printed.getvalue() == "pip install 'mmpipe[mic]' [/b]\n"
