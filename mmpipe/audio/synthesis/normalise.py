@@ -55,8 +55,8 @@ _ANY_VOWEL = re.compile("[^aeiouy]*[aeiouy]")  # where all is in capitals, only 
 _SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
 _PHONE = r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])"
 
-
 _THOUSANDS = frozenset({"mil", "mille", "mila"})  # these are followed by what is counted without a link
+_SINGULAR_BELOW_TWO = frozenset({"fr", "pt"})  # where 1.5 million is "um vírgula cinco milhão"
 
 _Rule = Callable[["Match[str]"], str]
 _Step = tuple[re.Pattern[str], _Rule]
@@ -120,7 +120,9 @@ class _Rules:
         words, ordinal = self._words, self._numerals.ordinal
         minus, figures = r"(?P<minus>(?<![\w)])-)?", rf"(?P<figures>{FIGURES})"
         units, money = _any_of(words.units), _any_of(words.money)
-        millions = rf"(?:\s(?P<millions>{words.millions})\b)?"
+        sign = r"(?:(?<!\w)|(?!\w))"  # a code (USD) begins a word, "$" stands behind letters, too: A$5
+        multiple = rf"(?P<multiple>{_any_of(words.multiples)})(?![\w'])"
+        millions = rf"(?:\s?(?:(?P<millions>{words.millions})\b|{multiple}))?"
         steps: list[tuple[str, _Rule]] = [
             (r"#\s?(?=\d)", lambda _: f"{words.symbols['#']} "),
             (r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])", self._iso_date),  # 2024-03-05
@@ -128,9 +130,10 @@ class _Rules:
             (r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)", self._time),  # 10:30
             (r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)", self._time),  # 10h30
             (_PHONE, self._phone),
+            (rf"({money})\s?({FIGURES})([-—])(?=\d)", lambda match: match[2] + match[3] + match[1]),  # $5-10 is 5-$10
             # 10-15, 10 - 15; in "2024 -2%" it is a minus
             (rf"(?<=\d)(?:[-—]\s?|\s[-—]\s)(?=(?:{money})?\s?\d)", lambda _: f" {words.range_to} "),
-            (rf"{minus}(?<!\w)(?P<money>{money})\s?{figures}{millions}(?!\w)", self._money),  # $5 million
+            (rf"{minus}{sign}(?P<money>{money})\s?{figures}{millions}(?!\d)", self._money),  # $5 million
             (rf"{minus}(?<![\w.,]){figures}{millions}\s?(?P<money>{money})(?!\w)", self._money),  # 5 €
             (rf"{minus}(?<![\w.,]){figures}\s?(?P<unit>{units})(?![\w²³/])", self._unit),  # 5 km
             (rf"{minus}{figures}\s?%", self._percent),
@@ -200,9 +203,9 @@ class _Rules:
     def _amount(self, match: Match[str]) -> str:
         unit, cent = self._words.money[match["money"]]
         number = self._numerals.parse(match["figures"])
-        if match["millions"]:
-            of = "" if match["millions"] in _THOUSANDS else self._words.millions_of
-            return " ".join(filter(None, [self._number(match), match["millions"], of, unit.many]))
+        if millions := match["millions"] or self._multiple(match["multiple"], number):
+            of = "" if millions in _THOUSANDS else self._words.millions_of
+            return " ".join(filter(None, [self._number(match), millions, of, unit.many]))
         if number is None or len(number.decimals) > 2:
             return f"{self._number(match, unit)} {unit.many}"
         whole, cents = Number(number.whole), Number(number.decimals.ljust(2, "0").lstrip("0"))
@@ -215,6 +218,14 @@ class _Rules:
             cent.one if cents.is_one else cent.many
         )
         return said_cents if not whole.whole.strip("0") else f"{said} {self._words.and_cents} {said_cents}"
+
+    def _multiple(self, short: str | None, number: Number | None) -> str:
+        """The word that ``short`` stands for: "R$ 2 bi" are "bilhões", "R$ 1,5 bi" is "bilhão"."""
+        if not short:
+            return ""
+        noun = self._words.multiples[short]
+        below_two = number is not None and number.whole == "1" and self._language in _SINGULAR_BELOW_TWO
+        return noun.one if below_two or (number and number.is_one) else noun.many
 
     def _ordinal(self, match: Match[str]) -> str:
         return self._numerals.ordinal(match[1], shortened=self._language == "es" and match[0].endswith("er"))

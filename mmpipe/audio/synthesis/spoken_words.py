@@ -58,6 +58,7 @@ class SpokenWords:
     ordinal: str  # what follows the figures of an ordinal, as regular expressions
     ordinal_feminine: str
     money: Mapping[str, tuple[Noun, Noun]]  # symbol or code -> the unit and its hundredth
+    multiples: Mapping[str, Noun]  # short for words of ``millions``, behind an amount of money: "$5m"
     units: Mapping[str, Noun]
     fractions: Mapping[str, str]
     symbols: Mapping[str, str]
@@ -80,6 +81,7 @@ def spoken_words(language: str) -> SpokenWords | None:
         "months": tuple(table["months"]),
         "hour": Noun(*table["hour"]),
         "money": {sign: (Noun(*unit), Noun(*cent)) for sign, (unit, cent) in table["money"].items()},
+        "multiples": {short: Noun(*noun) for short, noun in table["multiples"].items()},
         "units": {sign: Noun(*noun) for sign, noun in table["units"].items()},
         "closing": frozenset(table["closing"]),
         "spelled": frozenset(table["spelled"]),

@@ -185,6 +185,28 @@ def test_between_two_numbers_it_is_no_minus(written):
     assert normalise(written, "en") == "ten to fifteen percent"
 
 
+@pytest.mark.parametrize(
+    ("language", "written", "spoken"),
+    [
+        ("en", "They raised $5m or £20m.", "They raised five million dollars or twenty million pounds."),
+        ("en", "-€3 M, $40k, 5bn USD", "minus three million euros, forty thousand dollars, five billion dollars"),
+        ("en", "$5-10m, A$5m", "five to ten million dollars, A five million dollars"),
+        ("pt", "R$ 1,5 mi, US$ 2 bi", "um vírgula cinco milhão de reais, dois bilhões de dólares"),
+        ("es", "5 M€", "cinco millones de euros"),
+        ("fr", "1,2 Md$, 5 k€", "un virgule deux milliard de dollars, cinq mille euros"),
+        ("it", "3 mln €", "tre milioni di euro"),
+    ],
+)
+def test_millions_are_said_where_they_are_written_short(language, written, spoken):
+    assert normalise(written, language) == spoken
+
+
+def test_a_unit_is_not_read_into_an_amount_of_money():
+    assert normalise("R$ 5m", "pt") == "cinco reais m"
+    assert normalise("$5km", "en") == "five dollars km"
+    assert normalise("5 m, $5 a month", "en") == "five meters, five dollars a month"
+
+
 def test_a_list_below_a_number_stays_a_list():
     assert normalise("Serves 4\n- 2 eggs\n- 5 g salt", "en") == "Serves four\n- two eggs\n- five grams salt"
     assert normalise("Ring +44 20 7946 0958\n10 people", "en").endswith("zero nine five eight\nten people")
