@@ -34,6 +34,11 @@ Source = str | Path | BinaryIO  # a path, a URL that ffmpeg can open, or an open
 #: Seconds of sound in one block of :func:`stream`: small beside a model's window, large beside Python's overhead.
 BLOCK_S = 4.0
 
+#: Packets that are missing leave a hole in the sound. Shorter ones are the inexactness of the container's clock.
+SHORTEST_GAP_S = 0.2
+#: A clock that leaps further than this, ahead or back, was set anew: no hole, as where two recordings were joined.
+LONGEST_GAP_S = 3600.0
+
 #: File name suffix -> encoder. The container follows from the suffix.
 ENCODERS = {
     ".wav": "pcm_s16le",
@@ -133,7 +138,7 @@ class _ToMono:
         """Samples of ``frame`` as far as the filter gives them; None flushes."""
         if frame is not None:
             shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if shape != self._shape:  # first frame, or the stream changes its format on the way
+            if self._graph is None or shape != self._shape:  # the stream may change its format on the way
                 yield from self._drain()
                 self._build(frame, shape)
         if self._graph is None:
@@ -141,7 +146,7 @@ class _ToMono:
         if frame is None:
             yield from self._drain()
             return
-        frame.pts = None  # the filter would insert or drop samples to follow jumps; position is kept by counting
+        frame.pts = None  # the filter would insert or drop samples to follow any jitter; _samples fills what is missing
         self._graph.push(frame)
         yield from self._pull()
 
@@ -181,9 +186,10 @@ def stream(
 ) -> Iterator[Audio]:
     """Decode ``source`` to mono blocks of ``block_s`` (the last one shorter).
 
-    Time 0 is the start of the container: sound that begins later, as in some videos, is preceded by silence, so that
-    times fit the picture. ``start_s`` skips what comes before. A file that breaks off or is damaged on the way gives
-    what could be decoded, and a warning in the log.
+    Time 0 is the start of the container, and times fit the picture: there is silence before sound that begins later,
+    as in some videos, and in the place of sound that is missing on the way (see :data:`SHORTEST_GAP_S`). ``start_s``
+    skips what comes before. A file that breaks off or is damaged on the way gives what could be decoded, and a warning
+    in the log.
 
     Raises:
         MediaError: it cannot be read, has no sound, or not one sample of it could be decoded.
@@ -212,34 +218,57 @@ def stream(
 
 
 def _samples(source: Source, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    """Mono samples from the start of the container on, without holes."""
     to_mono = _ToMono(rate_hz)
-    damaged = 0
+    given = 0
     with _opened(source) as (container, audio):
-        offset_s = 0.0
-        if audio.start_time is not None and audio.time_base is not None and container.start_time is not None:
-            offset_s = float(audio.start_time * audio.time_base) - container.start_time / av.time_base
-        if offset_s > 0:
-            yield np.zeros(round(offset_s * rate_hz), np.float32)
-        packets = container.demux(audio)
-        while True:
-            try:
-                packet = next(packets)
-                frames = packet.decode()
-            except StopIteration:
-                break
-            except av.error.EOFError:
-                break
-            except av.error.InvalidDataError:
-                damaged += 1
-                continue
-            except (av.error.FFmpegError, OSError) as error:  # the connection or the disk fails
-                logger.warning("%s: reading stopped early: %s", describe(source), reason(error))
-                break
-            for frame in frames:
-                yield from to_mono.feed(frame)
+        began_s = None if container.start_time is None else container.start_time / av.time_base
+        if audio.start_time is not None and audio.time_base is not None and began_s is not None:
+            offset_s = float(audio.start_time * audio.time_base) - began_s
+            if 0 < offset_s < LONGEST_GAP_S:
+                given = round(offset_s * rate_hz)
+                yield from _silence(given, rate_hz)
+        for frame in _frames(container, audio, describe(source)):
+            if frame.time is not None:
+                if began_s is None or abs(frame.time - began_s - given / rate_hz) > LONGEST_GAP_S:
+                    began_s = frame.time - given / rate_hz
+                if frame.time - began_s - given / rate_hz > SHORTEST_GAP_S:
+                    for samples in to_mono.feed(None):  # what the filter still holds belongs before the hole
+                        given += len(samples)
+                        yield samples
+                    missing = round((frame.time - began_s) * rate_hz) - given
+                    given += missing
+                    yield from _silence(missing, rate_hz)
+            for samples in to_mono.feed(frame):
+                given += len(samples)
+                yield samples
         yield from to_mono.feed(None)
+
+
+def _silence(samples: int, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    """At most a second at a time, since it may be an hour."""
+    for at in range(0, samples, rate_hz):
+        yield np.zeros(min(rate_hz, samples - at), np.float32)
+
+
+def _frames(container: Any, audio: AudioStream, name: str) -> Iterator[AudioFrame]:
+    """What can be decoded; ``name`` is for the log."""
+    damaged = 0
+    packets = container.demux(audio)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except (StopIteration, av.error.EOFError):
+            break
+        except av.error.InvalidDataError:
+            damaged += 1
+            continue
+        except (av.error.FFmpegError, OSError) as error:  # the connection or the disk fails
+            logger.warning("%s: reading stopped early: %s", name, reason(error))
+            break
+        yield from frames
     if damaged:
-        logger.warning("%s: skipped %d damaged packets", describe(source), damaged)
+        logger.warning("%s: skipped %d damaged packets", name, damaged)
 
 
 def load(source: Source, rate_hz: int = SPEECH_RATE_HZ) -> Audio:

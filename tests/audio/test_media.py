@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -83,6 +86,101 @@ def test_sound_of_a_video_that_begins_late_keeps_its_place(tmp_path: Path) -> No
     assert audio_read.duration_s == pytest.approx(2.0, abs=0.01)
     assert np.abs(audio_read.samples[:15_900]).max() == 0
     assert np.abs(audio_read.samples[16_500:]).max() > 0.4
+
+
+def write_with_hole(path: Path, codec: str, *, hole_s: float, began_s: float = 0.0, rate_hz: int = 48_000) -> Path:
+    """A beep at 1 s and another at 3 s, but after the packets of the first 2 s ``hole_s`` are missing."""
+    at_s = np.arange(4 * rate_hz) / rate_hz
+    beeps = np.where(at_s % 2 >= 1, 0.5 * np.sin(2 * np.pi * 440 * at_s), 0).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+        packets = []
+        for at in range(0, len(beeps), 1000):  # a packet of uncompressed sound is a frame
+            frame = media.as_frame(Audio(beeps[at : at + 1000], rate_hz))
+            frame.pts = at
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode(None)]:
+            late_s = began_s + (hole_s if packet.pts * packet.time_base >= 2 else 0)
+            packet.pts += round(late_s / packet.time_base)
+            packet.dts = packet.pts
+            container.mux(packet)
+    return path
+
+
+def beeps_s(audio: Audio) -> list[float]:
+    """When the beeps begin."""
+    (loud,) = np.nonzero(np.abs(audio.samples) > 0.2)
+    return [float(at) / audio.rate_hz for at in loud[np.diff(loud, prepend=-audio.rate_hz) > audio.rate_hz // 2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.webm", "libopus"), ("a.mkv", "aac"), ("a.mp4", "aac"), ("a.ts", "aac"), ("a.mka", "pcm_s16le")],
+)
+def test_what_comes_after_missing_sound_keeps_its_place(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_with_hole(tmp_path / name, codec, hole_s=10)
+    assert beeps_s(media.load(path)) == pytest.approx([1, 13], abs=0.05)
+    (later,) = beeps_s(media.concatenate(media.stream(path, start_s=12), 16_000))
+    assert later == pytest.approx(1, abs=0.05)
+
+
+def test_an_hour_of_missing_sound_takes_no_memory(tmp_path: Path) -> None:
+    path = write_with_hole(tmp_path / "a.mka", "pcm_s16le", hole_s=3500, rate_hz=8_000)
+    tracemalloc.start()
+    duration_s = sum(block.duration_s for block in media.stream(path, 8_000))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert duration_s == pytest.approx(3504, abs=0.01)
+    assert peak_bytes < 5_000_000  # the silence itself would be 112 MB
+
+
+def test_a_clock_that_is_set_anew_is_no_hole(tmp_path: Path) -> None:
+    first = write_with_hole(tmp_path / "first.ts", "aac", hole_s=0, began_s=100)
+    second = write_with_hole(tmp_path / "second.ts", "aac", hole_s=1)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    assert beeps_s(media.load(joined)) == pytest.approx([1, 3, 5, 8], abs=0.1)
+
+
+def test_frames_without_a_time_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timeless(*arguments: Any) -> Iterator[av.AudioFrame]:
+        for frame in frames(*arguments):
+            frame.pts = None
+            yield frame
+
+    frames = media._frames
+    path = write_with_hole(tmp_path / "a.mka", "pcm_s16le", hole_s=0)
+    expected = media.load(path)
+    monkeypatch.setattr(media, "_frames", timeless)
+    np.testing.assert_array_equal(media.load(path).samples, expected.samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.wav", "pcm_s16le"),
+        ("a.flac", "flac"),
+        ("a.mp3", "libmp3lame"),
+        ("a.ogg", "libopus"),
+        ("a.m4a", "aac"),
+        ("a.aac", "aac"),
+        ("a.webm", "libopus"),
+        ("a.mkv", "aac"),
+        ("a.ts", "aac"),
+        ("a.flv", "libmp3lame"),
+        ("a.avi", "libmp3lame"),
+    ],
+)
+def test_sound_without_holes_keeps_every_sample(tmp_path: Path, data: Path, name: str, codec: str) -> None:
+    recording = media.load(data / "librivox" / "sense_and_sensibility_0870.wav", 48_000)
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        container.mux(stream.encode(media.as_frame(recording)))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        count = sum(frame.samples for frame in container.decode(audio=0))
+    assert len(media.load(path, 48_000).samples) == count
 
 
 def test_stream_gives_blocks_that_join_to_the_whole(data: Path) -> None:
