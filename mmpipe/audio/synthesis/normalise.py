@@ -45,7 +45,7 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
 _ROMAN = re.compile(r"(?<![\w.'-])(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?<=[IVX]{2})(?=(?:e|er|ème)?\b(?![.'-]\w))")
 _ROMAN_DIGITS = {"I": 1, "V": 5, "X": 10}
 _ACRONYM = re.compile(r"(?<![^\W\d_])(?:(?:[A-Z]\.){2,}|[A-Z]{2,6}(?=s?\b))(?P<plural>s?)")
-_INITIAL = re.compile(r"(?<![\w°])([A-Z])\.(?=\s+[A-Z])")
+_INITIAL = re.compile(r"(?<![\w°.])([A-Z])\.(?=\s+[A-Z])")
 # An acronym is read as a word if it looks like one: vowels, and no heap of consonants at either end.
 _PRONOUNCEABLE = re.compile(
     r"^(?:[^aeiouy]|[bcdfgkptv][lr]|[cstpw]h|s[ckmnptw])?[aeiouy]+"
@@ -53,7 +53,9 @@ _PRONOUNCEABLE = re.compile(
 )
 _ANY_VOWEL = re.compile("[^aeiouy]*[aeiouy]")  # where all is in capitals, only "BBC" and the like must be spelled
 _SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
-_PHONE = r"(?<![\w.,])(?:\+\d[\d\s().-]{5,}\d|\(\d{2,3}\)\s?\d[\d\s-]{5,}\d|\d{3,5}-\d{4})(?![\w-])"
+# A dot or a space is within a number only if figures follow it at once: not ". 10 people".
+_WITHIN_PHONE = r"(?:[\d()-]|\.(?=\d)|\s+(?=[\d(]))"
+_PHONE = rf"(?<![\w.,])(?:\+\d{_WITHIN_PHONE}{{5,}}\d|\(\d{{2,3}}\)\s?\d[\d\s-]{{5,}}\d|\d{{3,5}}-\d{{4}})(?![\w-])"
 
 _THOUSANDS = frozenset({"mil", "mille", "mila"})  # these are followed by what is counted without a link
 _SINGULAR_BELOW_TWO = frozenset({"fr", "pt"})  # where 1.5 million is "um vírgula cinco milhão"
@@ -109,9 +111,10 @@ class _Rules:
         self._words = words
         self._numerals = Numerals(language, words)
         self._abbreviations = [
-            *_abbreviations(words.before_names, frozenset(), r"(?=\s?[^\W\d_a-zà-ÿ]|-)", ignore_case=False),
-            *_abbreviations(words.before_numbers, words.closing, r"(?=\s?\d)", ignore_case=True),
-            *_abbreviations(words.abbreviations, words.closing, r"(?!\w)", ignore_case=True),
+            *_abbreviations(words.before_names, frozenset(), r"(?=\s?[^\W\d_a-zà-ÿ]|-)", in_any_case=lambda _: False),
+            # "No. 5" is a number, "no." ends a sentence: those with a capital are taken as they are written.
+            *_abbreviations(words.before_numbers, words.closing, r"(?=\s?\d)", in_any_case=str.islower),
+            *_abbreviations(words.abbreviations, words.closing, r"(?!\w)", in_any_case=lambda _: True),
         ]
         self._steps = [*self._english_steps(), *self._common_steps()] if language == "en" else self._common_steps()
 
@@ -123,12 +126,14 @@ class _Rules:
         sign = r"(?:(?<!\w)|(?!\w))"  # a code (USD) begins a word, "$" stands behind letters, too: A$5
         multiple = rf"(?P<multiple>{_any_of(words.multiples)})(?![\w'])"
         millions = rf"(?:\s?(?:(?P<millions>{words.millions})\b|{multiple}))?"
+        # "2 h" is a time of the day only where that is said as a number of hours, too: "two o'clock" is no duration.
+        after_hours = r"\s?h\s?(\d{2})?" if "{noun}" in words.full_hour else r"h(\d{2})"
         steps: list[tuple[str, _Rule]] = [
             (r"#\s?(?=\d)", lambda _: f"{words.symbols['#']} "),
             (r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])", self._iso_date),  # 2024-03-05
             (r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-]|[.,]\d)", self._date),  # 5/3/2024
             (r"(?<![\d:.,])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:]|[.,]\d)", self._time),  # 10:30
-            (r"(?<![\w:.,])(\d{1,2})\s?h\s?(\d{2})?(?:min)?(?!\w)", self._time),  # 10h30
+            (rf"(?<![\w:.,])(\d{{1,2}}){after_hours}(?:\s?min)?(?!\w)", self._time),  # 10h30
             (_PHONE, self._phone),
             (rf"({money})\s?({FIGURES})([-—])(?=\d)", lambda match: match[2] + match[3] + match[1]),  # $5-10 is 5-$10
             # 10-15, 10 - 15; in "2024 -2%" it is a minus
@@ -352,12 +357,12 @@ def _any_of(signs: Iterable[str]) -> str:
 
 
 def _abbreviations(
-    table: Mapping[str, str], closing: frozenset[str], following: str, *, ignore_case: bool
+    table: Mapping[str, str], closing: frozenset[str], following: str, *, in_any_case: Callable[[str], bool]
 ) -> list[tuple[re.Pattern[str], str, bool]]:
     """Pattern, words, and whether the dot may end a sentence, of each in ``table``; longer ones first."""
     patterns = []
     for written in sorted(table, key=len, reverse=True):
-        flags = re.IGNORECASE if ignore_case and len(written) > 2 and written.endswith(".") else re.NOFLAG
+        flags = re.IGNORECASE if in_any_case(written) and len(written) > 2 and written.endswith(".") else re.NOFLAG
         pattern = re.escape(written).replace(r"\ ", r"\s?")
         compiled = re.compile(rf"(?<![\w.'])(?:{pattern}){following}", flags)
         patterns.append((compiled, table[written], written in closing))

@@ -65,7 +65,7 @@ class SpokenWords:
     abbreviations: Mapping[str, str]  # with their dots
     closing: frozenset[str]  # those whose dot may also end a sentence
     before_names: Mapping[str, str]  # abbreviations only where a capital follows
-    before_numbers: Mapping[str, str]  # and only where figures follow
+    before_numbers: Mapping[str, str]  # and only where figures follow; with a capital: as written
     letters: Mapping[str, str]  # capital -> its name, where the letter alone would be read as a word
     spelled: frozenset[str]  # acronyms that could be read as words and are not
 

@@ -207,6 +207,35 @@ def test_a_unit_is_not_read_into_an_amount_of_money():
     assert normalise("5 m, $5 a month", "en") == "five meters, five dollars a month"
 
 
+def test_no_is_a_number_only_with_its_capital():
+    assert normalise("I said no. 20 minutes later", "en") == "I said no. twenty minutes later"
+    assert normalise("No. 5, Nos. 6 and 7, VOL. 8", "en") == "number five, numbers six and seven, volume eight"
+
+
+@pytest.mark.parametrize(
+    ("language", "written", "spoken"),
+    [
+        ("en", "The flight takes 2 h.", "The flight takes two hours."),
+        ("en", "1 h, 2 h 30 min and 10h30", "one hour, two hours thirty minutes and ten thirty"),
+        ("it", "Il volo dura 2 h.", "Il volo dura due ore."),
+        ("pt", "às 8h, às 2 h 30 min", "às oito horas, às duas e trinta"),
+    ],
+)
+def test_hours_that_something_takes_are_no_time_of_the_day(language, written, spoken):
+    assert normalise(written, language) == spoken
+
+
+def test_a_telephone_number_ends_with_its_sentence():
+    said = "four four, two zero, seven nine four six, zero nine five eight"
+    assert normalise("Call +44 20 7946 0958. 10 people answered.", "en") == f"Call {said}. ten people answered."
+    assert normalise("+44.20.7946.0958", "en") == said
+    assert normalise("+1 (555) 123-4567", "en") == "one, five five five, one two three, four five six seven"
+
+
+def test_the_last_dot_of_an_acronym_is_no_initial():
+    assert normalise("The U.S. Army of George W. Bush", "en") == "The U S Army of George W Bush"
+
+
 def test_a_list_below_a_number_stays_a_list():
     assert normalise("Serves 4\n- 2 eggs\n- 5 g salt", "en") == "Serves four\n- two eggs\n- five grams salt"
     assert normalise("Ring +44 20 7946 0958\n10 people", "en").endswith("zero nine five eight\nten people")
