@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ CONTAINERS = {
     ".mov": ("mov_text", "aac"),
     ".mkv": ("subrip", "aac"),
 }
+#: What cannot be written wherever it came from; libav's other errors say that a stream does not suit the container.
+_OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES,
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 _MS = Fraction(1, 1000)
 # the default style of ffmpeg itself: another one would come out as font tags
 _ASS_HEADER = b"""[Script Info]
@@ -75,37 +81,42 @@ def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleT
         OutputError: ``out`` cannot be written.
     """
     check_container(out)
+    with writing(out):
+        try:
+            # in full, because libav takes what precedes a colon for a protocol
+            _fill(source.absolute(), speech.absolute(), language, subtitles, out.absolute())
+        except (av.error.FFmpegError, ValueError) as error:
+            if getattr(error, "errno", None) in _OF_THE_DISK:
+                raise
+            raise MediaError(
+                f"{out.name!r} cannot hold the picture or sound of {source.name!r} as they are ({reason(error)}). "
+                + ("Convert it to MP4 first." if out.suffix.lower() == ".mkv" else "Use a name that ends in .mkv.")
+            ) from error
+
+
+def _fill(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleTrack], out: Path) -> None:
     text_codec, sound_codec = CONTAINERS[out.suffix.lower()]
-    source, speech = source.absolute(), speech.absolute()  # libav takes what precedes a colon for a protocol
-    with writing(out), av.open(str(source)) as original, av.open(str(speech)) as spoken:
-        target = av.open(str(out.absolute()), "w")
-        with target:
-            try:
-                pictures = [
-                    (stream, target.add_stream_from_template(stream))
-                    for stream in original.streams.video
-                    if not is_cover(stream)
-                ][:1]
-                sound: Any = target.add_stream(sound_codec, rate=spoken.streams.audio[0].rate, layout="mono")
-                sounds = [(s, target.add_stream_from_template(s)) for s in original.streams.audio[:1]]
-                _label(sound, language, default=True)
-                for _, stream in sounds:
-                    stream.disposition = av.stream.Disposition(0)
-                texts = [_text_stream(target, text_codec, track) for track in subtitles]
-                target.start_encoding()
-            except (av.error.FFmpegError, ValueError) as error:
-                raise MediaError(
-                    f"{out.name!r} cannot hold the picture or sound of {source.name!r} as they are ({reason(error)}). "
-                    "Use a name that ends in .mkv."
-                ) from error
-            lanes = [
-                *(_copied(original, given, stream) for given, stream in [*pictures, *sounds]),
-                _encoded(spoken, sound),
-                *(_written(stream, track) for stream, track in zip(texts, subtitles, strict=True)),
-            ]
-            # a muxer wants packets in the order of time; each lane is in order itself
-            for _, packet in heapq.merge(*lanes, key=lambda entry: entry[0]):
-                target.mux(packet)
+    with av.open(str(source)) as original, av.open(str(speech)) as spoken, av.open(str(out), "w") as target:
+        pictures = [
+            (stream, target.add_stream_from_template(stream))
+            for stream in original.streams.video
+            if not is_cover(stream)
+        ][:1]
+        sound: Any = target.add_stream(sound_codec, rate=spoken.streams.audio[0].rate, layout="mono")
+        sounds = [(s, target.add_stream_from_template(s)) for s in original.streams.audio[:1]]
+        _label(sound, language, default=True)
+        for _, stream in sounds:
+            stream.disposition = av.stream.Disposition(0)
+        texts = [_text_stream(target, text_codec, track) for track in subtitles]
+        target.start_encoding()
+        lanes = [
+            *(_copied(original, given, stream) for given, stream in [*pictures, *sounds]),
+            _encoded(spoken, sound),
+            *(_written(stream, track) for stream, track in zip(texts, subtitles, strict=True)),
+        ]
+        # a muxer wants packets in the order of time; each lane is in order itself
+        for _, packet in heapq.merge(*lanes, key=lambda entry: entry[0]):
+            target.mux(packet)
 
 
 def _label(stream: Any, language: str, *, default: bool) -> None:

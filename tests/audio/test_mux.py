@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mmpipe.audio import media
-from mmpipe.audio.mux import SubtitleTrack, mux
-from mmpipe.errors import InputError
+from mmpipe.audio.mux import CONTAINERS, SubtitleTrack, mux
+from mmpipe.errors import InputError, MediaError, OutputError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.types import Audio
 
@@ -90,3 +90,30 @@ def test_names_may_hold_colons(
 def test_a_container_that_cannot_hold_this_is_refused(tmp_path: Path, video: Path) -> None:
     with pytest.raises(InputError, match=r"\.mp4"):
         mux(video, video, "pt", TRACKS, tmp_path / "out.avi")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which always has no space left")
+@pytest.mark.parametrize("suffix", sorted(CONTAINERS))
+def test_full_disk_is_named(tmp_path: Path, video: Path, librivox: list[Clip], suffix: str) -> None:
+    full = tmp_path / f"out{suffix}"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left"):
+        mux(video, librivox[0].path, "pt", TRACKS, full)
+
+
+@pytest.mark.parametrize("suffix", sorted(CONTAINERS))
+def test_a_missing_folder_is_named(tmp_path: Path, video: Path, librivox: list[Clip], suffix: str) -> None:
+    with pytest.raises(OutputError, match="does not exist: make it first"):
+        mux(video, librivox[0].path, "pt", TRACKS, tmp_path / "none" / f"out{suffix}")
+
+
+def test_a_picture_that_does_not_suit_the_container_is_refused(tmp_path: Path, librivox: list[Clip]) -> None:
+    webm = tmp_path / "in.webm"
+    with av.open(str(webm), "w") as container:
+        picture = container.add_stream("libvpx", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        container.mux(picture.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(picture.encode(None))
+    with pytest.raises(MediaError, match=r"'out.mp4' cannot hold .* 'in.webm' .*\.mkv"):
+        mux(webm, librivox[0].path, "pt", TRACKS, tmp_path / "out.mp4")
+    mux(webm, librivox[0].path, "pt", TRACKS, tmp_path / "out.mkv")
