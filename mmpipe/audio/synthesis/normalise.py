@@ -38,6 +38,7 @@ _KEPT_MARKS = frozenset(".,;:!?…—-'\"()¿¡“”«»\n")
 _DROPPED = frozenset({"So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc"})  # emoji and other pictures, control characters
 _JOINERS = "\u200c\u200d"  # they shape letters in Persian and in the scripts of India
 _VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\u20e3]")
+_SPACES = re.compile(r"([^\S\n])[^\S\n]+")  # in a row: patterns that begin with white space would try each of them
 # No word is so long; cut, so that no pattern goes over it again and again.
 _ENDLESS = re.compile(r"\S{300}(?=\S)")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
@@ -69,7 +70,7 @@ def normalise(text: str, language: str) -> str:
     words = spoken_words(language)
     say = _without_addresses if words is None else _rules(language)
     # A line at a time: what is written at the end of one has nothing to do with a number at the start of the next.
-    lines = _clean(text, keep_joiners=words is None).split("\n")
+    lines = _SPACES.sub(r"\1", _clean(text, keep_joiners=words is None)).split("\n")
     return "\n".join(" ".join(say(line).split()) for line in lines).strip()
 
 

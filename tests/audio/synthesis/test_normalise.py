@@ -253,6 +253,10 @@ def test_an_acronym_is_spelled_in_an_ordinary_sentence_alone_and_among_capitals(
     assert normalise("WATCH THE BBC IN THE USA", "en") == "WATCH THE B B C IN THE U S ay"
 
 
+def test_a_wall_of_spaces_does_not_hold_up_the_voice():
+    assert normalise("a" + " " * 200_000 + "½", "en") == "a one half"
+
+
 def test_a_dot_that_ends_the_sentence_too_stays():
     assert normalise("pão, leite, etc.", "pt") == "pão, leite, etcétera."
     assert normalise("pão, etc. Depois", "pt") == "pão, etcétera. Depois"
