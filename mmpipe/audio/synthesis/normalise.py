@@ -50,7 +50,7 @@ _INITIAL = re.compile(r"(?<![\w°.])([A-Z])\.(?=\s+[A-Z])")
 # An acronym is read as a word if it looks like one: vowels, and no heap of consonants at either end.
 _PRONOUNCEABLE = re.compile(
     r"^(?:[^aeiouy]|[bcdfgkptv][lr]|[cstpw]h|s[ckmnptw])?[aeiouy]+"
-    r"(?:[^aeiouy]{1,2}[aeiouy]+)*(?:[^aeiouy]|[lnr][cdkpst]|st|ts|ng|ss|ck)?$"
+    r"(?:[^aeiouy]{1,2}[aeiouy]+)*(?:[^aeiouy]|[lnr][cdkpst]|st|ts|ng|ss|ck|[cst]h|ll|ff|ght)?$"
 )
 _ANY_VOWEL = re.compile("[^aeiouy]*[aeiouy]")  # where all is in capitals, only "BBC" and the like must be spelled
 _SPACED_FIGURES = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")

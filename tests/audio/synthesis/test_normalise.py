@@ -247,6 +247,10 @@ def test_words_in_capitals_are_read_where_all_is_in_capitals():
     assert normalise("SEMPRE NO CENTRO", "pt") == "SEMPRE NO CENTRO"
 
 
+def test_a_word_in_capitals_for_emphasis_is_read():
+    assert normalise("Do ALL of it, BOTH parts, and PUSH", "en") == "Do ALL of it, BOTH parts, and PUSH"
+
+
 def test_an_acronym_is_spelled_in_an_ordinary_sentence_alone_and_among_capitals():
     assert normalise("The HTML of it", "en") == "The H T M L of it"
     assert normalise("HTML", "en") == "H T M L"
