@@ -14,6 +14,11 @@ from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions
 from mmpipe.pipelines.live.agreement import AgreementOptions, LocalAgreement, Update
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Word
 
+# Where an utterance is cut that is too long for one window, in samples:
+_SEARCH = 2 * SPEECH_RATE_HZ  # so near to the end of the window, in the middle of
+_GAP = SPEECH_RATE_HZ * 30 // 1000  # the quietest piece of this length, about the shortest gap between two words;
+_REST = SPEECH_RATE_HZ  # and so much is left for the next window: of much less nothing is understood
+
 
 @dataclass(frozen=True, slots=True)
 class EarOptions:
@@ -27,16 +32,19 @@ class EarOptions:
     ending_s: float = 0.25
     #: A window that is longer is cut behind words that are final. Below what a recogniser encodes anyway.
     trim_from_s: float = 8.0
-    max_window_s: float = 25.0  # cut here, whatever is final: below Whisper's 30 s
+    #: What is longer is cut, whatever is final, and goes on in the next window: below Whisper's 30 s.
+    max_window_s: float = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What to recognise. ``last``: the utterance has ended, all that is understood is final."""
+    """What to recognise. ``last``: the utterance has ended. ``cut``: it goes on in another window, being too long for
+    one. Either way all that is understood is final."""
 
     start_s: float
     audio: Audio
     last: bool
+    cut: bool = False
 
     @property
     def end_s(self) -> float:
@@ -124,22 +132,40 @@ class Ears:
         if not self.ready:
             return None
         if self._ended:
-            start, end = self._ended.pop(0)
+            start, end = self._ended[0]
+            if cut := self._cut(start, end):
+                self._ended[0] = cut, end
+                return self._window(start, cut, cut=True)
+            self._ended.pop(0)
             return self._window(start, end, last=True)
         assert self._start is not None
-        return self._window(self._start, self._held_from + len(self._held), last=False)
+        start, end = self._start, self._held_from + len(self._held)
+        if cut := self._cut(start, end):  # nothing of it became final, or much has come at once
+            self._start = cut
+            return self._window(start, cut, cut=True)
+        return self._window(start, end)
 
-    def _window(self, start: int, end: int, *, last: bool) -> Window:
+    def _cut(self, start: int, end: int) -> int | None:
+        """Where to part what is too long for one window; None: it is not."""
         longest = round(self.options.max_window_s * SPEECH_RATE_HZ)
-        start = max(start, end - longest, self._held_from)
+        if end - start <= longest:
+            return None
+        latest = min(start + longest, end - _REST)
+        earliest = max(latest - _SEARCH, start + longest // 2)
+        count = max((latest - earliest) // _GAP, 1)
+        pieces = self._held[earliest - self._held_from :][: count * _GAP].reshape(count, _GAP)
+        quietest = int(np.square(pieces).sum(axis=1).argmin())
+        return earliest + quietest * _GAP + _GAP // 2
+
+    def _window(self, start: int, end: int, *, last: bool = False, cut: bool = False) -> Window:
         samples = self._held[start - self._held_from : end - self._held_from]
         self._heard_to = end
-        return Window(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ), last)
+        return Window(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ), last, cut)
 
     def understood(self, window: Window, segment: Segment) -> Update:
         """What ``window`` was found to hold; ``segment`` has times from the start of the window."""
         words = [word.shifted(window.start_s) for word in segment.words]
-        if window.last:
+        if window.last or window.cut:
             return self._agreement.finish(words)
         if round(window.start_s * SPEECH_RATE_HZ) < self._void_to:
             return Update((), ())

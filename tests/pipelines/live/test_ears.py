@@ -110,3 +110,66 @@ def test_sound_that_no_window_will_need_is_let_go(ears: Ears) -> None:
     hear(ears, 60.0, speech=False)
     assert len(ears._held) < SPEECH_RATE_HZ * 2
     assert ears.received_s == pytest.approx(60.0, abs=FRAME_S)
+
+
+def test_speech_that_is_too_long_for_a_window_is_heard_whole_in_several(ears: Ears) -> None:
+    """Seventy seconds without a pause come at once, as after a connection was lost."""
+    words = np.ones((200, round(0.35 * SPEECH_RATE_HZ)), np.float32)
+    words[:, -round(0.06 * SPEECH_RATE_HZ) :] = 0.0  # a gap between two words
+    sound = words.reshape(-1)
+    ears.push(sound)
+    ears.finish()
+    windows = []
+    while (window := ears.next_window()) is not None:
+        windows.append(window)
+        ears.understood(window, heard("one two"))
+    assert [(window.cut, window.last) for window in windows] == [(True, False), (True, False), (False, True)]
+    assert all(window.audio.duration_s <= 25 for window in windows)
+    assert np.array_equal(np.concatenate([window.audio.samples for window in windows]), sound)
+    assert [window.start_s for window in windows[1:]] == pytest.approx([window.end_s for window in windows[:-1]])
+    for window in windows[1:]:
+        assert not window.audio.samples[0]  # no word is cut in two
+
+
+def test_an_open_utterance_that_is_too_long_is_cut_and_goes_on(ears: Ears) -> None:
+    ears.push(np.ones(30 * SPEECH_RATE_HZ, np.float32))
+    first = ears.next_window()
+    assert first is not None
+    assert (first.cut, first.last) == (True, False)
+    update = ears.understood(first, heard("one two"))
+    assert [word.text for word in update.committed] == ["one", "two"]
+    following = ears.next_window()
+    assert following is not None
+    assert (following.cut, following.last) == (False, False)
+    assert following.start_s == pytest.approx(first.end_s)
+    assert following.end_s == pytest.approx(30.0)
+
+
+def test_what_is_taken_for_speech_and_never_understood_is_not_held_for_ever(ears: Ears) -> None:
+    most = 0
+    for _ in range(1_000):
+        ears.push(np.ones(SPEECH_RATE_HZ // 10, np.float32))
+        while (window := ears.next_window()) is not None:
+            ears.understood(window, Segment(0.0, window.audio.duration_s, "", "en"))
+        most = max(most, len(ears._held))
+    assert most <= 26 * SPEECH_RATE_HZ
+
+
+def test_while_words_become_final_a_long_utterance_is_never_cut(ears: Ears) -> None:
+    def read(window: Window) -> Segment:
+        """A word every half a second, whose times say which it is."""
+        first, last = int(window.start_s * 2) + 1, int(window.end_s * 2)
+        words = tuple(
+            Word(f"w{n}", n / 2 - window.start_s, n / 2 + 0.4 - window.start_s, 0.9) for n in range(first, last)
+        )
+        return Segment(0.0, window.audio.duration_s, "...", "en", words)
+
+    committed = []
+    for _ in range(600):
+        ears.push(np.ones(SPEECH_RATE_HZ // 10, np.float32))
+        while (window := ears.next_window()) is not None:
+            assert not (window.cut or window.last)
+            assert window.audio.duration_s < 10
+            committed += ears.understood(window, read(window)).committed
+    assert [word.text for word in committed] == [f"w{n}" for n in range(1, len(committed) + 1)]
+    assert len(committed) > 100

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,29 @@ def test_a_broken_recogniser_ends_its_session_with_the_reason(live: Any, talk: n
         events = asyncio.run(live.replay(models, LiveOptions(source="en"), talk[: 16_000 * 3]))
     assert isinstance(events[-1], Ended)
     assert "out of order" in events[-1].reason
+
+
+def test_a_minute_of_speech_that_comes_at_once_is_committed_and_translated_whole(
+    live: Any, reading: Callable[..., LiveModels]
+) -> None:
+    def with_capitals(segment: Segment) -> Segment:
+        words = tuple(replace(word, text=word.text.upper()) for word in segment.words)
+        return replace(segment, text=segment.text.upper(), words=words)
+
+    async def talk() -> list[Event]:
+        with reading() as models:
+            read = models.recogniser.run
+            models.recogniser.run = lambda items: [*map(with_capitals, read(items))]  # type: ignore[method-assign]
+            session = LiveSession(models, LiveOptions(source="en", to="pt"))
+            session.push(live.spell([n % 40 for n in range(120)]))
+            session.finish()
+            return [event async for event in session.events()]
+
+    events = asyncio.run(asyncio.wait_for(talk(), 60))
+    said = [f"W{n % 40}" + "." * (n % 5 == 4) for n in range(120)]
+    assert [word.text for event in live.of(Committed, events) for word in event.words] == said
+    final = [event.source_text for event in live.of(Translated, events) if event.final]
+    assert final == [" ".join(said[at : at + 5]) for at in range(0, 120, 5)]  # no sentence is parted at a cut
 
 
 def test_closing_early_ends_the_session_and_keeps_what_was_committed(
