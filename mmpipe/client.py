@@ -146,8 +146,12 @@ class LiveClient:
     # --- what the caller does ---
 
     async def send(self, samples: NDArray[np.float32]) -> None:
-        """Say ``samples``, float32 of shape (n,) within -1..1. Waits while too much is unacknowledged."""
-        self._keep(self._encoder.feed(samples), len(samples) / self.options.rate_hz)
+        """Say ``samples``, float32 of shape (n,) within -1..1. Waits while too much is unacknowledged.
+
+        Nobody hears what is said after the session has ended: see :attr:`over`.
+        """
+        if not self._over:
+            self._keep(self._encoder.feed(samples), len(samples) / self.options.rate_hz)
         while self._kept_s > MAX_UNACKNOWLEDGED_S and not self._over:
             self._room.clear()
             await self._room.wait()
@@ -160,6 +164,11 @@ class LiveClient:
             self._keep(self._encoder.flush(), 0.0)
             self._finished = True
             self._work.set()
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has ended, or failed."""
+        return self._over
 
     def note_playing(self, playing: bool) -> None:
         """Tell the server that the voice is being played now, or is not: it does not listen to its own voice.
@@ -368,6 +377,9 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
 async def send_file(client: LiveClient, source: media.Source) -> None:
     """Send a recording, or a stream that ffmpeg can open, at the pace at which it is spoken, then finish.
 
+    Where ``source`` fails the session is finished, too, so that its events come to an end. Where the session ends
+    first, the rest is not sent.
+
     Raises:
         MediaError: ``source`` cannot be read.
         ProtocolError, ConnectionLostError: as :class:`LiveClient`.
@@ -375,8 +387,10 @@ async def send_file(client: LiveClient, source: media.Source) -> None:
     loop = asyncio.get_running_loop()
     blocks = media.stream(source, client.options.rate_hz, block_s=BLOCK_S)
     due_s = loop.time()
-    while (block := await asyncio.to_thread(next, blocks, None)) is not None:
-        due_s += block.duration_s  # a block can be sent when it has been spoken
-        await asyncio.sleep(due_s - loop.time())
-        await client.send(block.samples)
-    await client.finish()
+    try:
+        while not client.over and (block := await asyncio.to_thread(next, blocks, None)) is not None:
+            due_s += block.duration_s  # a block can be sent when it has been spoken
+            await asyncio.sleep(due_s - loop.time())
+            await client.send(block.samples)
+    finally:
+        await client.finish()

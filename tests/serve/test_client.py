@@ -15,7 +15,7 @@ import pytest
 from mmpipe.audio import media
 from mmpipe.batching import MonotonicClock
 from mmpipe.client import ClientOptions, ConnectionLostError, LiveClient, send_file
-from mmpipe.errors import InputError
+from mmpipe.errors import InputError, MediaError
 from mmpipe.pipelines.live import Committed, Ended, Event, Spoken, Translated
 from mmpipe.serve.server import Server, run
 from mmpipe.serve.wire import Close, ProtocolError
@@ -174,6 +174,44 @@ def test_a_file_is_sent_at_its_own_pace(rig: Any, tmp_path: Path) -> None:
             assert committed([event async for event in client]) == "w3"
 
     asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_file_that_cannot_be_read_ends_the_session_and_is_an_error(rig: Any, tmp_path: Path) -> None:
+    async def talk() -> None:
+        async with (
+            serving(rig.hub(MonotonicClock())) as server,
+            LiveClient(f"ws://127.0.0.1:{port(server)}", ClientOptions(source="en")) as client,
+        ):
+            sending = asyncio.create_task(send_file(client, tmp_path / "missing.wav"))
+            assert [event.type async for event in client] == ["ended"]
+            with pytest.raises(MediaError, match=r"missing\.wav"):
+                await sending
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+
+
+def test_nothing_is_sent_or_kept_for_a_session_that_has_ended(rig: Any, tmp_path: Path) -> None:
+    path = tmp_path / "minutes.wav"
+    media.save(Audio(np.zeros(100 * 16_000, np.float32)), path)
+
+    async def talk() -> None:
+        hub = rig.hub(MonotonicClock())
+        async with (
+            serving(hub) as server,
+            LiveClient(f"ws://127.0.0.1:{port(server)}", ClientOptions(source="en")) as client,
+        ):
+            sending = asyncio.create_task(send_file(client, path))
+            ending = asyncio.create_task(hub.sessions[client.session].end("length", "a session may not last"))
+            assert [event.type async for event in client] == ["ended"]
+            assert client.over
+            await sending
+            await ending
+            kept = len(client._kept)
+            for _ in range(100):
+                await client.send(np.zeros(1_600, np.float32))
+            assert len(client._kept) == kept
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
 
 
 def test_a_refusal_reaches_the_caller(rig: Any) -> None:
