@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from mmpipe.cli.console import INTERRUPTED, err, fail, guarded, out
 from mmpipe.errors import InputError, MmpipeError
+from mmpipe.files import writing
 from mmpipe.subtitles import clock
-from mmpipe.types import RecognitionOptions, Segment, TranslatedSegment
+from mmpipe.types import RecognitionOptions, Segment, TranslatedSegment, Word
 
 if TYPE_CHECKING:
     from mmpipe.pipelines.jobs import Report
@@ -50,16 +52,37 @@ def _language(name: str) -> str | None:
     return None if name == "auto" else name.lower()
 
 
+def _make_folders(sources: Sequence[Path], paths: Iterable[Path | None]) -> None:
+    """Where there are several ``sources``, each of ``paths`` is a folder: make it, before any work.
+
+    Raises:
+        InputError: two recordings would be written to one file, or there is a file where a folder should be.
+        OutputError: a folder cannot be made.
+    """
+    folders = list(filter(None, paths))
+    if len(sources) < 2 or not folders:
+        return
+    named: dict[str, Path] = {}
+    for source in sources:
+        if (other := named.setdefault(source.stem, source)) is not source:
+            raise InputError(
+                f"What {str(other)!r} and {str(source)!r} give would have one name, {source.stem!r}, and overwrite "
+                "each other. Run mmpipe once for each, or rename one."
+            )
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{str(folder)!r} is a file: for several recordings, name a folder.")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
 def _subtitle_paths(source: Path, several: bool, given: Sequence[tuple[str, Path | None]]) -> tuple[Path, ...]:
     return tuple(_output(source, several, path, kind) for kind, path in given if path)
 
 
 def _output(source: Path, several: bool, path: Path, suffix: str) -> Path:
-    """Where the output of ``source`` goes: ``path``, or a file in it when it stands for several recordings."""
-    if not several and not path.is_dir():
-        return path
-    path.mkdir(parents=True, exist_ok=True)
-    return path / f"{source.stem}{suffix}"
+    """Where the output of ``source`` goes: ``path``, or a file in it when it is a folder."""
+    return path / f"{source.stem}{suffix}" if several or path.is_dir() else path
 
 
 class _Stopped(Exception):  # noqa: N818  (no error: the person wants it)
@@ -114,16 +137,20 @@ def _work(sources: Sequence[Path], job: Callable[[Path, Callable[[float], None]]
     return done
 
 
-def _line(item: Segment | TranslatedSegment, name: str) -> None:
+def _line(item: Segment | TranslatedSegment, name: str) -> Text:
+    """What is printed of ``item``. To be printed in one piece: several recordings are worked on at the same time."""
     source = item if isinstance(item, Segment) else item.source
-    out.print(f"{name}[dim]{clock(source.start_s, '.')}[/] ", end="")
+    line = Text.assemble(name, (f"{clock(source.start_s, '.')} ", "dim"))
     if isinstance(item, Segment):
-        out.print(item.text, markup=False)
-        return
+        return line.append(item.text)
+    indent = " " * len(line)
     if item.translation.source_text:
-        out.print(item.translation.source_text, markup=False)
-        out.print(" " * (len(name) + 13), end="")
-    out.print(item.translation.text, markup=False, style="bold")
+        line.append(f"{item.translation.source_text}\n{indent}")
+    return line.append(item.translation.text, "bold")
+
+
+def _timed(word: Word) -> str:
+    return f"{word.start_s:9.2f} {word.end_s:9.2f}  {word.probability:.2f}  {word.text}"
 
 
 @guarded
@@ -158,17 +185,17 @@ def transcribe(
     )
     several = len(files) > 1
     given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
+    _make_folders(files, (srt, vtt, json, txt))
     with Transcriber(model) as transcriber:
 
         def job(source: Path, report: Callable[[float], None]) -> None:
             def show(segment: Segment) -> None:
                 report(segment.end_s)
-                if not quiet:
-                    _line(segment, f"{source.name}: " if several else "")
+                lines = [] if quiet else [_line(segment, f"{source.name}: " if several else "")]
                 if words:
-                    for word in segment.words:
-                        out.print(f"    {word.start_s:9.2f} {word.end_s:9.2f}  {word.probability:.2f}  ", end="")
-                        out.print(word.text, markup=False)
+                    lines += [Text(f"    {_timed(word)}") for word in segment.words]
+                if lines:
+                    out.print(Text("\n").join(lines))
 
             outputs = Outputs(_subtitle_paths(source, several, given))
             transcribe_recording(transcriber, source, outputs, options, on_item=show)
@@ -219,6 +246,7 @@ def translate(
 
     several = len(files) > 1
     given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
+    _make_folders(files, (srt, vtt, json, txt, speak, mux))
     options = RecognitionOptions(initial_prompt=prompt, hotwords=tuple(hotword or ()))
     pipeline = SpeechTranslator(
         to,
@@ -236,7 +264,7 @@ def translate(
         def job(path: Path, report: Callable[[float], None]) -> Report:
             def show(item: TranslatedSegment) -> None:
                 if not quiet:
-                    _line(item, f"{path.name}: " if several else "")
+                    out.print(_line(item, f"{path.name}: " if several else ""))
                 report(item.source.end_s)
 
             outputs = Outputs(
@@ -386,5 +414,4 @@ def align(
                 writer.write(segment)
     for segment in segments:
         for word in segment.words:
-            out.print(f"{word.start_s:9.2f} {word.end_s:9.2f}  {word.probability:.2f}  ", end="")
-            out.print(word.text, markup=False)
+            out.print(_timed(word), markup=False)
