@@ -70,6 +70,13 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path, talks: 
     )
 
 
+@pytest.mark.parametrize("options", [["--txt", "out.txt"], ["--dub"], ["--srt", "a.srt", "--json", "b.json"]])
+def test_what_goes_for_recordings_only_is_refused_for_a_text(options: list[str]) -> None:
+    message = refused("translate", "--text", "Good morning.", "--from", "en", "--to", "pt", *options)
+    assert "for recordings only" in message
+    assert all(name in message for name in options if name.startswith("--"))
+
+
 def test_lines_of_recordings_that_are_worked_on_at_the_same_time_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = io.StringIO()
     monkeypatch.setattr(recordings, "out", Console(file=printed, soft_wrap=True))
