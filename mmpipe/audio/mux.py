@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import heapq
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -14,7 +15,7 @@ from typing import Any
 import av
 from av.subtitles.subtitle import SubtitleSet
 
-from mmpipe.audio.media import is_cover
+from mmpipe.audio.media import LONGEST_GAP_S, is_cover
 from mmpipe.errors import InputError, MediaError
 from mmpipe.files import reason, writing
 
@@ -125,12 +126,49 @@ def _label(stream: Any, language: str, *, default: bool) -> None:
 
 
 def _copied(container: Any, given: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+    """The packets of one stream, by the clock of speech and subtitles: it shows 0 where the container starts."""
     # a container of its own: demuxing two streams of one, each at its own pace, would lose packets
     with av.open(container.name) as own:
-        for packet in own.demux(own.streams[given.index]):
-            if packet.dts is not None:
-                packet.stream = stream
-                yield float(packet.dts * packet.time_base), packet
+        began = round(Fraction(own.start_time or 0, av.time_base) / given.time_base)
+        last, length = None, 1
+        for packet in _dated(own.demux(own.streams[given.index])):
+            dts = packet.dts - began
+            if last is not None:
+                if abs(dts - last) * given.time_base > LONGEST_GAP_S:  # set anew, as in what was heard
+                    began += dts - last - length
+                    dts = last + length
+                dts = max(dts, last + 1)  # a muxer refuses what does not increase
+            last, length = dts, packet.duration or 1
+            packet.dts = dts
+            if packet.pts is not None:
+                packet.pts = max(packet.pts - began, dts)
+            packet.stream = stream
+            yield float(dts * packet.time_base), packet
+
+
+def _dated(packets: Iterable[Any]) -> Iterator[Any]:
+    """``packets``, each with its time of decoding (dts).
+
+    Matroska knows only times of showing (pts). libav derives the others from the order of the pictures, but not for the
+    first ones, and for none where there are but a few. These get the latest time that is not too late for any.
+    """
+    waiting: list[Any] = []
+    for packet in packets:
+        if packet.size and (packet.dts is not None or packet.pts is not None):  # the last one is empty
+            waiting.append(packet)
+        if packet.dts is not None:
+            yield from _counted_back(waiting)
+            waiting = []
+    yield from _counted_back(waiting)
+
+
+def _counted_back(packets: list[Any]) -> list[Any]:
+    following: Any = math.inf
+    for packet in reversed(packets):
+        if packet.dts is None:
+            packet.dts = min(packet.pts, following - (packet.duration or 1))
+        following = packet.dts
+    return packets
 
 
 def _encoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:

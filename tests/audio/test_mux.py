@@ -19,20 +19,37 @@ TRACKS = [
 ]
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    path = tmp_path / "in.mp4"
+def write(path: Path, *, began_s: float = 0.0, pictures: int = 40) -> Path:
+    """Ten pictures a second, each brighter than the one before, coded out of order; and silence."""
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=10)
+        picture = container.add_stream("libx264", rate=10, options={"bf": "2", "b_strategy": "0"})
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         sound = container.add_stream("aac", rate=16_000, layout="mono")
-        for n in range(40):
+        packets = []
+        for n in range(pictures):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), n * 6, np.uint8), format="rgb24")
-            container.mux(picture.encode(frame))
-        container.mux(picture.encode(None))
-        container.mux(sound.encode(media.as_frame(Audio(np.zeros(64_000, np.float32)))))
-        container.mux(sound.encode(None))
+            packets += picture.encode(frame)
+        packets += picture.encode(None)
+        silence = media.as_frame(Audio(np.zeros(1600 * pictures, np.float32)))
+        silence.pts = 0
+        packets += [*sound.encode(silence), *sound.encode(None)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            packet.pts += round(began_s / packet.time_base)
+            packet.dts += round(began_s / packet.time_base)
+            container.mux(packet)
     return path
+
+
+def shown(path: Path) -> list[tuple[float, float]]:
+    """When each picture is shown, seconds from the start, and how bright it is."""
+    with av.open(str(path)) as container:
+        began_s = (container.start_time or 0) / av.time_base
+        return [(frame.time - began_s, frame.to_ndarray(format="gray").mean()) for frame in container.decode(video=0)]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write(tmp_path / "in.mp4")
 
 
 def subtitles(container: av.container.InputContainer) -> list[list[tuple[int, int, str]]]:
@@ -60,14 +77,70 @@ def test_picture_speech_and_subtitles_end_up_in_one_file(
         assert [stream.metadata["language"] for stream in container.streams.subtitles] == ["por", "eng"]
         assert container.streams.audio[0].metadata["language"] == "por"
         assert av.stream.Disposition.default in container.streams.audio[0].disposition
-        assert sum(1 for _ in container.decode(video=0)) == 40
+        first, *others = [frame.time for frame in container.decode(video=0)]
+        assert len(others) == 39
         container.seek(0)
         portuguese, english = subtitles(container)
-    assert portuguese == [(100, 1100, "Olá,\\Nmundo"), (1500, 1000, "(outra) vez")]
-    assert english == [(100, 1100, "Hello,\\Nworld"), (1500, 1000, "again")]
+    began_ms = round(first * 1000)  # all of a Matroska file moves so that no time in it is negative
+    assert portuguese == [(100 + began_ms, 1100, "Olá,\\Nmundo"), (1500 + began_ms, 1000, "(outra) vez")]
+    assert english == [(100 + began_ms, 1100, "Hello,\\Nworld"), (1500 + began_ms, 1000, "again")]
     spoken, expected = media.load(tmp_path / name), media.load(librivox[1].path)
     assert spoken.duration_s == pytest.approx(expected.duration_s, abs=0.15)
     assert np.abs(spoken.samples).max() > 0.5 * np.abs(expected.samples).max()
+
+
+@pytest.mark.parametrize("out", ["out.mkv", "out.mp4"])
+@pytest.mark.parametrize("pictures", [1, 3, 40])
+def test_every_picture_of_a_matroska_film_is_kept(
+    tmp_path: Path, librivox: list[Clip], pictures: int, out: str
+) -> None:
+    film = write(tmp_path / "in.mkv", pictures=pictures)
+    with av.open(str(film)) as container:
+        assert next(container.demux(video=0)).dts is None  # what this is about
+    mux(film, librivox[0].path, "pt", TRACKS, tmp_path / out)
+    times_s, brightness = zip(*shown(tmp_path / out), strict=True)
+    assert times_s == pytest.approx([n / 10 for n in range(pictures)], abs=0.002)
+    assert brightness == pytest.approx([n * 6 for n in range(pictures)], abs=3)
+
+
+@pytest.mark.parametrize("out", ["out.mkv", "out.mp4"])
+def test_a_film_whose_clock_does_not_start_at_0_stays_with_voice_and_subtitles(
+    tmp_path: Path, librivox: list[Clip], out: str
+) -> None:
+    film = write(tmp_path / "in.ts", began_s=100)
+    mux(film, librivox[1].path, "pt", TRACKS, tmp_path / out)
+    np.testing.assert_allclose(shown(tmp_path / out), shown(film), atol=0.002)
+    with av.open(str(tmp_path / out)) as container:
+        assert container.start_time == 0
+        assert next(container.decode(audio=0)).time < 0.1
+        assert subtitles(container)[0][0] == (100, 1100, "Olá,\\Nmundo")
+
+
+def test_films_that_were_joined_play_one_after_the_other(tmp_path: Path, librivox: list[Clip]) -> None:
+    """The clock of the second goes back; libav takes that for its overflow, after a day."""
+    film = tmp_path / "joined.ts"
+    film.write_bytes(
+        write(tmp_path / "a.ts", began_s=100).read_bytes() + write(tmp_path / "b.ts", began_s=1).read_bytes()
+    )
+    mux(film, librivox[0].path, "pt", TRACKS, tmp_path / "out.mp4")
+    times_s = [at_s for at_s, _ in shown(tmp_path / "out.mp4")]
+    assert len(times_s) == 80
+    assert np.diff(times_s) == pytest.approx(0.1, abs=0.07)
+
+
+def test_pictures_at_one_time_follow_one_another(tmp_path: Path, librivox: list[Clip]) -> None:
+    film = tmp_path / "in.mkv"
+    with av.open(str(film), "w") as container:
+        picture = container.add_stream("mjpeg", rate=10)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+        for n in range(8):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), n * 6, np.uint8), format="rgb24")
+            (packet,) = picture.encode(frame)
+            packet.pts = packet.dts = n // 2
+            container.mux(packet)
+    mux(film, librivox[0].path, "pt", TRACKS, tmp_path / "out.mp4")
+    times_s = [at_s for at_s, _ in shown(tmp_path / "out.mp4")]
+    assert times_s == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3], abs=0.002)
 
 
 def test_a_recording_without_picture_becomes_sound_with_subtitles(tmp_path: Path, librivox: list[Clip]) -> None:
