@@ -178,8 +178,11 @@ def _encoded(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
 
 
 def _frames(container: Any) -> Iterator[Any]:
+    at = 0
     for frame in container.decode(audio=0):
-        frame.pts = None
+        # without a time, the packets of the encoder would not say that its lead-in is to be cut off
+        frame.pts, frame.time_base = at, Fraction(1, frame.sample_rate)
+        at += frame.samples
         yield frame
 
 

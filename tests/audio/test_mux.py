@@ -103,6 +103,19 @@ def test_every_picture_of_a_matroska_film_is_kept(
     assert brightness == pytest.approx([n * 6 for n in range(pictures)], abs=3)
 
 
+@pytest.mark.parametrize("film", ["in.mkv", "in.mp4", "in.ts"])
+@pytest.mark.parametrize("out", ["out.mkv", "out.mp4"])
+def test_the_voice_is_heard_when_it_speaks(tmp_path: Path, film: str, out: str) -> None:
+    speech = np.zeros(32_000, np.float32)
+    speech[16_000:] = 0.5 * np.sin(np.arange(16_000))
+    media.save(Audio(speech), tmp_path / "speech.wav")
+    source = write(tmp_path / film)
+    mux(source, tmp_path / "speech.wav", "pt", TRACKS, tmp_path / out)
+    heard_s = np.flatnonzero(np.abs(media.load(tmp_path / out).samples) > 0.2)[0] / 16_000
+    picture_s = shown(tmp_path / out)[0][0] - shown(source)[0][0]  # how far the whole file was moved
+    assert heard_s - picture_s == pytest.approx(1, abs=0.005)
+
+
 @pytest.mark.parametrize("out", ["out.mkv", "out.mp4"])
 def test_a_film_whose_clock_does_not_start_at_0_stays_with_voice_and_subtitles(
     tmp_path: Path, librivox: list[Clip], out: str
