@@ -238,8 +238,9 @@ def translate(
     if text is not None or not files or files == [Path("-")]:
         if text is not None and files:
             raise InputError("Give either recordings or --text, not both.")
-        of_recordings = {"--srt": srt, "--vtt": vtt, "--json": json, "--txt": txt, "--mux": mux, "--dub": dub}
-        of_recordings |= {"--bilingual": bilingual, "--resume": resume, "--prompt": prompt, "--hotword": hotword}
+        of_recordings: dict[str, object] = {"--srt": srt, "--vtt": vtt, "--json": json, "--txt": txt, "--mux": mux}
+        of_recordings |= {"--dub": dub, "--bilingual": bilingual, "--resume": resume}
+        of_recordings |= {"--prompt": prompt, "--hotword": hotword}
         if given_for_nothing := [name for name, value in of_recordings.items() if value]:
             raise InputError(
                 f"{', '.join(given_for_nothing)}: for recordings only. A text's translation is printed, "
