@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.sentences import SentenceAssembler
 from mmpipe.pipelines.track import SpeechTrack
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recogniser, Stage, Synthesiser, Translator
 from mmpipe.subtitles import render
 from mmpipe.translate import Glossary, TextTranslator
 from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
@@ -108,6 +108,12 @@ class SpeechTranslator:
     ) -> None:
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
         self.options = replace(options or RecognitionOptions(), language=source, words=True)
+        self._engines = {
+            "recogniser": _named(recogniser) if isinstance(recogniser, Recogniser) else str(recogniser),
+            "translators": [_named(engine) for engine in translators or ()],  # none: those that are installed
+            "synthesisers": [_named(engine) for engine in synthesisers or ()],
+            "glossary": [astuple(term) for term in glossary.terms] if glossary else [],
+        }
         self._owns_batchers = batchers is None
         self._batchers = batchers or Batchers()
         self.transcriber = Transcriber(recogniser, options=self.options, batchers=self._batchers)
@@ -116,8 +122,14 @@ class SpeechTranslator:
 
     def identity(self) -> dict[str, Any]:
         """What, besides the recording, decides the result: a job with another identity cannot be resumed."""
-        options = asdict(self.options)
-        return {"to": self.to, "voice": self.voice, "speed": self.speed, "via": self.via, "options": options}
+        return {
+            "to": self.to,
+            "voice": self.voice,
+            "speed": self.speed,
+            "via": self.via,
+            "options": asdict(self.options),
+            **self._engines,
+        }
 
     def __call__(self, source: media.Source, *, speak: bool = True, dub: bool = False) -> TranslatedRecording:
         """All of ``source``. Holds all the speech in memory: for hours of it use :meth:`stream`.
@@ -277,6 +289,11 @@ class _Planned:
     spoken: str | None  # language of the recording, where the recogniser translates it into English itself
     slot_s: float | None  # from its start to the start of the next one
     resume_s: float | None  # where a later run may go on once this sentence is finished
+
+
+def _named(engine: Stage[Any, Any]) -> list[str]:
+    """What tells ``engine`` from others, in the next run, too."""
+    return [type(engine).__module__, type(engine).__qualname__, engine.name]
 
 
 def _fitting(speed: float, duration_s: float, slot_s: float) -> float:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mmpipe.evaluate.clips import Clip
 from mmpipe.pipelines.jobs import Outputs, translate_recording
 from mmpipe.pipelines.journal import Journal
 from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.translate import Glossary, Term
 from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
 
 
@@ -253,6 +256,51 @@ def test_an_interrupted_job_keeps_what_was_finished_and_goes_on_from_there(tmp_p
     assert ear.windows - 5 <= 3  # only the rest was recognised (five windows more for the whole, to compare)
     assert (tmp_path / "out.txt").read_text().splitlines() == [s.translation.text for s in whole.segments]
     assert not list((tmp_path / "jobs").iterdir())
+
+
+class OtherEar(Ear):
+    pass
+
+
+class Lower(Upper):
+    name = "lower"
+
+
+class Buzz(Beep):
+    name = "buzz"
+
+
+@pytest.mark.usefixtures("jobs_here")
+def test_what_another_translator_finished_is_not_joined_to_a_job(tmp_path: Path, talk: Path) -> None:
+    interrupted(talk, tmp_path, after=3)
+    with translator(upper=Lower()) as translate:
+        report = translate_recording(
+            translate, talk, Outputs((tmp_path / "out.txt",), tmp_path / "out.wav"), resume=True
+        )
+    assert report.resumed == 0
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 5
+
+
+def test_models_and_glossaries_tell_jobs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmpipe.pipelines.transcription.load_recogniser", lambda name: Ear())
+
+    def identity(**other: Any) -> str:
+        engines = {"recogniser": Ear(), "translators": [Upper()], "synthesisers": [Beep()]}
+        with SpeechTranslator("pt", **engines | other) as translate:
+            return json.dumps(translate.identity())
+
+    assert identity() == identity()
+    others = [
+        {"recogniser": "whisper-base"},
+        {"recogniser": "whisper-small"},
+        {"recogniser": OtherEar()},
+        {"translators": [Lower()]},
+        {"translators": [Lower(), Upper()]},
+        {"synthesisers": [Buzz()]},
+        {"glossary": Glossary([Term("sentence", "frase")])},
+        {"glossary": Glossary([Term("sentence", "oração")])},
+    ]
+    assert len({identity(), *(identity(**other) for other in others)}) == 1 + len(others)
 
 
 @pytest.mark.usefixtures("jobs_here")
