@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from mmpipe.audio import media
 from mmpipe.audio.synthesis import Speaker
+from mmpipe.errors import InputError
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.sentences import SentenceAssembler
@@ -156,6 +157,7 @@ class SpeechTranslator:
         Raises:
             MediaError: ``source`` cannot be read, or has no sound.
             LanguageError: there is no way from its language to the target, or no voice.
+            InputError: its language is to be detected, and it is an open file that cannot be read twice.
         """
         options = self.options
         if speak:
@@ -218,11 +220,19 @@ class SpeechTranslator:
         """Decide between text and speech. Gives the language of the recording if it is to be translated as speech."""
         if self.via == "text" or options.language == self.to:
             return None, options
-        language = options.language or self.transcriber.detect_language(source, options)
+        language = options.language or self._detected(source, options)
         options = replace(options, language=language)
         if language in (None, "en", self.to) or not self._speech_is_better(str(language)):
             return None, options
         return language, replace(options, task="translate")
+
+    def _detected(self, source: media.Source, options: RecognitionOptions) -> str | None:
+        if not isinstance(source, str | Path) and not source.seekable():
+            raise InputError(
+                "The language of this source is not known, and it cannot be read twice to find it out: name the "
+                "language (source=...), or use via='text'."
+            )
+        return self.transcriber.detect_language(source, options)
 
     def _speech_is_better(self, language: str) -> bool:
         """Whether translation to English straight from speech, and on from there, beats the best way through text."""

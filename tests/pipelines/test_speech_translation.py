@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import pytest
 
 from mmpipe import SpeechTranslator
 from mmpipe.audio import media
-from mmpipe.errors import LanguageError, MediaError, OutputError, StageError
+from mmpipe.errors import InputError, LanguageError, MediaError, OutputError, StageError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.pipelines.jobs import Outputs, translate_recording
 from mmpipe.pipelines.journal import Journal
@@ -301,6 +302,24 @@ def test_models_and_glossaries_tell_jobs_apart(monkeypatch: pytest.MonkeyPatch) 
         {"glossary": Glossary([Term("sentence", "oração")])},
     ]
     assert len({identity(), *(identity(**other) for other in others)}) == 1 + len(others)
+
+
+def test_an_open_file_whose_language_would_have_to_be_found_out_first_is_refused(talk: Path) -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    ear = Ear()
+    engines = {"recogniser": ear, "translators": [Upper()], "synthesisers": [Beep()]}
+    with (
+        SpeechTranslator("pt", **engines) as translate,
+        pytest.raises(InputError, match=r"read twice.*source=.*via='text'"),
+    ):
+        translate(Pipe(talk.read_bytes()), speak=False)
+    assert ear.windows == 0
+    for known in ({"source": "en"}, {"via": "text"}):
+        with SpeechTranslator("pt", **engines | known) as translate:
+            assert len(translate(Pipe(talk.read_bytes()), speak=False).segments) == 5
 
 
 @pytest.mark.usefixtures("jobs_here")
