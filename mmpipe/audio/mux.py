@@ -98,8 +98,9 @@ def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleT
 def _fill(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleTrack], out: Path) -> None:
     text_codec, sound_codec = CONTAINERS[out.suffix.lower()]
     with av.open(str(source)) as original, av.open(str(speech)) as spoken, av.open(str(out), "w") as target:
+        # opaque: PyAV else looks for an encoder of the decoder's name, and there is none of AV1's
         pictures = [
-            (stream, target.add_stream_from_template(stream))
+            (stream, target.add_stream_from_template(stream, opaque=True))
             for stream in original.streams.video
             if not is_cover(stream)
         ][:1]
