@@ -75,7 +75,7 @@ def check_container(path: Path) -> None:
 def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleTrack], out: Path) -> None:
     """Write ``out``: the picture of ``source`` (copied), ``speech`` as the default sound, the sound of ``source``
     (copied) as the second one, and ``subtitles``. A source without a picture gives a file with sound and subtitles.
-    Time 0 of speech and subtitles is where the container of ``source`` starts, as in :func:`~mmpipe.audio.media.stream`.
+    Time 0 of speech and subtitles is where the container of ``source`` starts, as in ``media.stream``.
 
     Raises:
         InputError: the suffix of ``out`` is no container that holds all this.
