@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from mmpipe.audio import media
 from mmpipe.cli import app
+from mmpipe.errors import InputError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.evaluate.replay_log import read_log
@@ -98,6 +99,27 @@ def test_what_cannot_be_heard_or_translated_is_one_clear_error(arguments: list[s
     message = " ".join(found.stderr.split())
     assert because in message
     assert message.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--from", "EN", "--to", "Portuguese"], {"source": "en", "to": "pt", "between": None}),
+        (["--between", "en-US", "pt_BR"], {"source": None, "to": None, "between": ("en", "pt")}),
+    ],
+)
+def test_languages_may_be_called_by_any_of_their_names(
+    arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def options(**fields: Any) -> None:
+        given.append(fields)
+        raise InputError("no more is wanted to know")
+
+    monkeypatch.setattr("mmpipe.pipelines.live.LiveOptions", options)
+    assert run("--input", "-", *arguments).exit_code == 1
+    assert expected.items() <= given[0].items()
 
 
 def test_without_a_microphone_it_says_so_before_models_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,15 +60,15 @@ def live(
         return
     from mmpipe.pipelines.live import Ended, Interrupted, LiveModels, LiveOptions, LiveSession, Spoken
     from mmpipe.pipelines.live.sources import pcm, recording
-    from mmpipe.translate import Glossary
+    from mmpipe.translate import Glossary, language_code
     from mmpipe.types import Audio
 
     # a file or a pipe is nobody who listens: the voice is only logged there
     listener = input_ is None
     options = LiveOptions(
-        to=to,
-        source=None if source == "auto" else source,
-        between=between,
+        to=language_code(to) if to else None,
+        source=None if source == "auto" else language_code(source),
+        between=(language_code(between[0]), language_code(between[1])) if between else None,
         speak=bool(to or between) and not mute and (listener or events is not None),
         voice=voice,
         headphones=headphones or not listener,

@@ -17,7 +17,6 @@ from mmpipe.serve.metrics import Metrics
 from mmpipe.serve.options import ApiKeys, ServeOptions
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.wire import Close, ProtocolError
-from mmpipe.translate.languages import language_code
 
 logger = logging.getLogger(__name__)
 
@@ -99,15 +98,14 @@ class Hub:
         try:
             spoken = [start.source] if start.source else list(start.between or ())
             for code in spoken:
-                if models.recogniser.languages and language_code(code) not in models.recogniser.languages:
+                if models.recogniser.languages and code not in models.recogniser.languages:
                     raise InputError(f"The language {code!r} is not recognised here.")
             pairs = [(start.source, start.to)] if start.to else []
             if start.between:
                 pairs = [start.between, (start.between[1], start.between[0])]
             for source, target in pairs:
-                language_code(str(target))
                 if source and source != target:
-                    models.translator.graph.best(language_code(source), language_code(str(target)))
+                    models.translator.graph.best(source, target)
                 if start.speak:
                     await models.in_thread(models.speaker.check, target, start.voice)
         except MmpipeError as error:

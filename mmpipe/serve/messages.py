@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from mmpipe.audio.synthesis.speak import MAX_SPEED, MIN_SPEED
-from mmpipe.errors import InputError
+from mmpipe.errors import InputError, LanguageError
 from mmpipe.pipelines.live import LiveOptions
 from mmpipe.serve.wire import OPUS_RATE_HZ, Close, ProtocolError
+from mmpipe.translate.languages import language_code
 
 T = TypeVar("T")
 
-Language = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^[A-Za-z-]+$")]
+
+def _code(language: str) -> str:
+    try:
+        return language_code(language)
+    except LanguageError as error:
+        raise ValueError(str(error)) from None
+
+
+#: However a client calls it, what comes behind here only knows its code.
+Language = Annotated[str, Field(min_length=2, max_length=16, pattern=r"^[A-Za-z_-]+$"), AfterValidator(_code)]
 Hotword = Annotated[str, Field(min_length=1, max_length=64)]
 Seq = Annotated[int, Field(ge=0, lt=2**32)]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from mmpipe.serve.wire import Packet, from_pcm16
+from mmpipe.types import Segment, SpeechWindow
 
 SAID = list(range(12))
 
@@ -84,6 +86,8 @@ def test_what_is_not_wanted_is_not_sent(rig: Any) -> None:
         ('{"type": "start", "speak": true}', "'to'"),
         ('{"type": "start", "to": "xx"}', "xx"),
         ('{"type": "start", "to": "fi", "source": "en"}', "Finnish"),
+        ('{"type": "start", "source": "qq"}', "qq"),
+        ('{"type": "start", "between": ["en", "English"]}', "two languages"),
         ('{"type": "start", "source": "de"}', "de"),
         ('{"type": "start", "to": "pt", "speak": true, "voice": "nobody"}', "nobody"),
         ('{"type": "start", "format": "opus", "rate_hz": 16000}', "48000"),
@@ -188,6 +192,32 @@ def test_pages_of_strangers_may_not_connect(rig: Any, origin: str | None, welcom
         await wire.task
 
     asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+@pytest.mark.parametrize("english", ["EN", "en-US", "en_GB", "English", "eng"])
+def test_a_language_may_be_called_by_any_of_its_names(rig: Any, english: str) -> None:
+    asked = []
+    read = rig.reader.run
+
+    def run(items: Sequence[SpeechWindow]) -> list[Segment]:
+        asked.extend(item.options.language for item in items)
+        return cast(list[Segment], read(items))
+
+    rig.reader.run = run
+
+    async def talk() -> None:
+        app, _ = rig.app()
+        wire = rig.wire(app)
+        await wire.start(source=english, to="pt-BR")
+        for packet in rig.packets(rig.spell(SAID)):
+            wire.say(packet)
+        wire.say({"type": "finish", "packets": 60})
+        messages = [message for message in await wire.rest() if isinstance(message, dict)]
+        assert rig.committed(messages) == rig.text(SAID)
+        assert {m["language"] for m in messages if m["type"] == "translated" and m["final"]} == {"pt"}
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+    assert set(asked) == {"en"}
 
 
 def test_a_ping_is_answered(rig: Any) -> None:
