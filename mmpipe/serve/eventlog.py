@@ -47,7 +47,7 @@ class EventLog:
 
     def __init__(self, keep_bytes: int) -> None:
         self.last_seq = 0
-        self.forgotten_seq = 0  # the last event that was taken out, sent but not acknowledged
+        self.forgotten_seq = 0  # the last event that was sent and is not kept any more
         self.replaced = 0
         self.size_bytes = 0
         self._keep_bytes = keep_bytes
@@ -71,7 +71,7 @@ class EventLog:
 
     def acknowledge(self, seq: int) -> None:
         while self._entries and self._entries[0].seq <= seq:
-            self._take_first()
+            self.forgotten_seq = self._take_first().seq
 
     def after(self, seq: int) -> Entry | None:
         """The first event after ``seq``."""

@@ -64,6 +64,7 @@ class ServedSession:
         self._allowance = Allowance(options, clock)
         self._transcript = Transcript(options.transcripts, self.id)
         self._listener: Listener | None = None
+        self._sent_seq = 0  # by the last connection that was lost
         self._finished = False
         self._cause: tuple[str, str] | None = None  # why the server ends it: for the metrics, for the client
         self._stats: Stats | None = None
@@ -152,6 +153,7 @@ class ServedSession:
     def detach(self, listener: Listener) -> None:
         if self._listener is listener:
             self._live.note_playing(None)
+            self._sent_seq = listener.sent_seq
             self._listener, self.away_since_s = None, self._clock.now_s()
 
     @property
@@ -184,7 +186,7 @@ class ServedSession:
         self._transcript.add(event)
         if self._wanted(event):
             listener = self._listener
-            fits = self.log.add(event, listener.sent_seq if listener else self.log.forgotten_seq)
+            fits = self.log.add(event, listener.sent_seq if listener else self._sent_seq)
             if listener and self.log.bytes_after(listener.sent_seq) > listener.allowed_bytes:
                 listener.leave(ProtocolError(Close.SLOW, "Events are not read fast enough. Connect again and resume."))
             if not fits and not self.ended:

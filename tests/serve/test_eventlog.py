@@ -67,6 +67,7 @@ def test_what_is_acknowledged_is_let_go() -> None:
     log = filled("committed", "committed", "final")
     log.acknowledge(2)
     assert held(log) == [(3, "final")]
+    assert log.forgotten_seq == 2
     assert log.size_bytes == log.bytes_after(0) > 0
     log.acknowledge(3)
     assert log.size_bytes == 0

@@ -162,6 +162,57 @@ def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
+def test_what_was_acknowledged_is_said_to_be_gone_to_a_client_that_has_forgotten_it(rig: Any, settle: Any) -> None:
+    async def talk() -> None:
+        app, hub = rig.app()
+        wire = rig.wire(app)
+        started = await wire.start()
+        session = hub.sessions[started["session"]]
+        await rig.speak(session, [wire], rig.packets(rig.spell(SAID))[:100])
+        seen = seqs(await wire.until("committed"))
+        wire.say({"type": "ack", "event": seen[-1]})
+        await settle(lambda: session.log.forgotten_seq == seen[-1])
+        wire.vanish()
+        await wire.task
+        late = rig.wire(app)
+        assert (await late.resume(started, 0))["code"] == "gone"
+        right = rig.wire(app)
+        assert (await right.resume(started, seen[-1]))["type"] == "started"
+        right.vanish(1000)
+        await right.task
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_a_client_that_never_acknowledges_may_come_back_too(rig: Any, settle: Callable[..., Any]) -> None:
+    """Its log is full of what it has received: that gives way to what is said while it is away."""
+
+    async def talk() -> None:
+        app, hub = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
+        sound = rig.packets(rig.spell(SAID))
+        wire = rig.wire(app)
+        started = await wire.start(to="pt", speak=True, headphones=True)
+        session = hub.sessions[started["session"]]
+        await rig.speak(session, [wire], sound[:100])  # four sentences of 96 kB of sound each
+        await settle(lambda: session.listener.sent_seq == session.log.last_seq)
+        last = session.log.last_seq
+        for packet in sound[100:125]:  # another, just before the network goes
+            wire.say(packet)
+        wire.vanish()
+        await settle(lambda: session.next_packet == 125 and not session.connected and session._live.idle)
+        assert session.log.last_seq > last
+        assert not session.ending
+        again = rig.wire(app)
+        assert (await again.resume(started, last))["type"] == "started"
+        for packet in sound[125:]:
+            again.say(packet)
+        again.say({"type": "finish", "packets": len(sound)})
+        messages = await again.rest()
+        assert [m["reason"] for m in messages if isinstance(m, dict) and m["type"] == "ended"] == ["finished"]
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+
+
 def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
         app, hub = rig.app(max_unsent_bytes=250_000, close_timeout_s=0.05, max_messages_per_s=1_000)
