@@ -49,9 +49,10 @@ class Hub:
         try:
             pairs = self.options.warm_up
             await self.models.warm_up(pairs, [target for _, target in pairs])
-        except MmpipeError as error:
+        except Exception as error:  # also a library's own: nobody else would hear of it
             logger.exception("the server does not become ready")
-            self.unready = f"warm-up failed: {error}"
+            why = str(error) if isinstance(error, MmpipeError) else "an internal error; the server's log has more"
+            self.unready = f"warm-up failed: {why}"
         else:
             self.unready = None
         self.load.forget()  # what loading took says nothing about sessions

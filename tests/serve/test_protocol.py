@@ -280,6 +280,25 @@ def test_a_failing_warm_up_is_told(rig: Any, caplog: pytest.LogCaptureFixture) -
     assert "does not become ready" in caplog.text
 
 
+def test_a_warm_up_that_fails_in_a_library_is_told(
+    rig: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Unable to open file 'model.bin'")
+
+    monkeypatch.setattr(rig.models.translator, "translate", fail)
+
+    async def talk() -> None:
+        app, hub = rig.app(warm_up=(("en", "pt"),))
+        await hub.warm_up()
+        status, text = await rig.get(app, "/ready")
+        assert status == 503
+        assert "warm-up failed" in text
+
+    asyncio.run(asyncio.wait_for(talk(), 60))
+    assert "model.bin" in caplog.text
+
+
 def test_transcripts_outlast_the_session(rig: Any, tmp_path: Path) -> None:
     async def talk() -> str:
         app, _ = rig.app(transcripts=tmp_path)
