@@ -82,6 +82,7 @@ class LiveSession:
         self._dropped_partials = 0
         self._unheard_s = 0.0
         self._silent_since_s = 0.0
+        self._warned: set[str] = set()  # about what, where once is enough
         self._last_stats_s = 0.0
         self._drafted = ""
         self._shown = False  # whether a partial caption is on the screen
@@ -232,6 +233,12 @@ class LiveSession:
             if window is None:  # the speaker has stopped while it waited: the last window comes soon
                 return
             segment = await self._understand(window)
+        if segment.text and not segment.words:
+            self._warn_once(
+                "no words",
+                f"Captions are made of words with their times, and the recogniser {self._models.recogniser.name!r} "
+                "gives text without: set Segment.words, as docs/engines.md says.",
+            )
         update = self._ears.understood(window, segment)
         self._spoken.heard(window, segment, committed=bool(update.committed))
         self._announce_language()
@@ -348,7 +355,7 @@ class LiveSession:
         try:
             translation = await self._models.in_thread(translate, sentence.text, sentence.language, target)
         except LanguageError as error:
-            self._warn(str(error))
+            self._warn_once(f"no way from {sentence.language}", str(error))
             return
         except MmpipeError as error:
             if final:
@@ -393,6 +400,11 @@ class LiveSession:
 
     def _warn(self, text: str) -> None:
         self._emit(Warned, text=text)
+
+    def _warn_once(self, about: str, text: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            self._warn(text)
 
     def _warn_if_silent(self, window: Window, understood: bool) -> None:
         if understood or window.last:

@@ -122,6 +122,28 @@ def test_a_failed_translation_is_a_warning_and_captions_go_on(live: Any, whisper
     assert events[-1].reason == "finished"  # type: ignore[attr-defined]
 
 
+def test_a_language_that_nothing_translates_is_a_warning_and_only_one(
+    live: Any, reading: Callable[..., LiveModels]
+) -> None:
+    with reading() as models:
+        events = asyncio.run(live.replay(models, LiveOptions(to="cy", source="en"), live.spell(range(30))))
+    (warning,) = live.of(Warned, events)
+    assert "Welsh" in warning.text
+    assert sum(len(event.words) for event in live.of(Committed, events)) == 30
+
+
+def test_a_recogniser_without_words_is_a_warning_that_says_what_to_do(
+    live: Any, reading: Callable[..., LiveModels]
+) -> None:
+    with reading() as models:
+        read = models.recogniser.run
+        models.recogniser.run = lambda items: [replace(found, words=()) for found in read(items)]  # type: ignore[method-assign]
+        events = asyncio.run(live.replay(models, LiveOptions(source="en"), live.spell(range(10))))
+    (warning,) = live.of(Warned, events)
+    assert "Segment.words" in warning.text
+    assert "docs/engines.md" in warning.text
+
+
 def test_a_broken_recogniser_ends_its_session_with_the_reason(live: Any, talk: np.ndarray) -> None:
     with LiveModels(Broken(), translators=[live.Upper()], synthesisers=[live.Beep()]) as models:
         events = asyncio.run(live.replay(models, LiveOptions(source="en"), talk[: 16_000 * 3]))
