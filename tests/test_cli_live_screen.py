@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mmpipe.cli import live
+from mmpipe.cli import console, live
 from mmpipe.pipelines.live import Committed, Ended, Event, LiveOptions, Partial, Translated, Warned
 
 TIMES = {"seq": 1, "emitted_s": 0.0, "start_s": 0.0, "end_s": 0.0}
@@ -33,7 +33,7 @@ def translated(source_text: str, text: str) -> Event:
 def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Shows events, and gives the lines that have been printed by then."""
     printed = io.StringIO()
-    monkeypatch.setattr(live, "out", Console(file=printed, soft_wrap=True))
+    monkeypatch.setattr(console, "out", Console(file=printed, soft_wrap=True))
     monkeypatch.setattr(live, "err", Console(file=io.StringIO()))
     screens: dict[LiveOptions, live.Screen] = {}
 
@@ -116,7 +116,7 @@ def test_when_translations_do_not_come_captions_still_do(shown: Any) -> None:
 def test_the_newest_words_are_on_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen_file = io.StringIO()
     terminal = Console(file=screen_file, force_terminal=True, width=40, height=10, color_system=None)
-    monkeypatch.setattr(live, "out", Console(file=io.StringIO()))
+    monkeypatch.setattr(console, "out", Console(file=io.StringIO()))
     monkeypatch.setattr(live, "err", terminal)
     with live.Screen(LiveOptions(source="en").target) as screen:
         for n in range(200):
@@ -127,6 +127,40 @@ def test_the_newest_words_are_on_a_small_terminal(monkeypatch: pytest.MonkeyPatc
         screen._live.refresh()
         frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen_file.getvalue())
     assert "word199" in frame
+
+
+def test_on_a_terminal_what_is_printed_stands_above_what_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both consoles are one terminal: what is left on it in the end is what was printed, and nothing else."""
+    written = io.StringIO()
+    for name in ("out", "err"):
+        terminal = Console(file=written, force_terminal=True, width=60, height=10, color_system=None, soft_wrap=True)
+        monkeypatch.setattr(console, name, terminal)
+    monkeypatch.setattr(live, "err", console.err)
+    with live.Screen(LiveOptions(source="en").target) as screen:
+        for word in ["It", "was", "a", "fine", "day.", "Then", "rain", "came."]:
+            screen(said(word))
+            assert screen._live is not None
+            screen._live.refresh()
+    assert [line for line in on_screen(written.getvalue()) if line] == ["It was a fine day.", "Then rain came."]
+
+
+def on_screen(written: str) -> list[str]:
+    """What a terminal shows after ``written``."""
+    lines, x, y = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;?]*[a-zA-Z]|[^\x1b]", written):
+        if piece.startswith("\x1b[") and piece.endswith("A"):
+            y -= int(piece[2:-1] or 1)
+        elif piece == "\x1b[2K":
+            lines[y] = ""
+        elif piece == "\r":
+            x = 0
+        elif piece == "\n":
+            x, y = 0, y + 1
+            lines += [""] * (y + 1 - len(lines))
+        elif not piece.startswith("\x1b"):
+            lines[y] = lines[y].ljust(x)[:x] + piece + lines[y][x + 1 :]
+            x += 1
+    return [line.rstrip() for line in lines]
 
 
 def test_a_warning_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

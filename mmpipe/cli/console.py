@@ -24,6 +24,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)  # everything else
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 
+def results() -> Console:
+    """Where results are printed while something moves on ``err``, a progress bar or captions: ``out``. Where both are
+    one terminal it is ``err``, since only who draws what moves can print above it."""
+    return err if out.is_terminal and err.is_terminal else out
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn an error that mmpipe raised on purpose into one line and an exit code; Ctrl-C into a quiet end."""
 

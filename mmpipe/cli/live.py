@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mmpipe.cli.console import err, guarded, out
+from mmpipe.cli.console import err, guarded, out, results
 from mmpipe.errors import StageError
 from mmpipe.files import writing
 
@@ -194,14 +194,14 @@ class Screen:
         if found:
             self._said = before
             self._print_said()
-            out.print(found, markup=False)
+            results().print(found, markup=False)
             self._said = after.strip()  # may have been committed with the sentence
-        out.print(f"    {event.text}", markup=False, style="bold")
+        results().print(f"    {event.text}", markup=False, style="bold")
         self._draft = ""
 
     def _print_said(self) -> None:
         if self._said.strip():
-            out.print(self._said.strip(), markup=False)
+            results().print(self._said.strip(), markup=False)
         self._said = ""
 
     def _table(self) -> Table:

@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mmpipe.cli.console import INTERRUPTED, err, fail, guarded, out
+from mmpipe.cli.console import INTERRUPTED, err, fail, guarded, out, results
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.files import writing
 from mmpipe.subtitles import clock
@@ -195,7 +195,7 @@ def transcribe(
                 if words:
                     lines += [Text(f"    {_timed(word)}") for word in segment.words]
                 if lines:
-                    out.print(Text("\n").join(lines))
+                    results().print(Text("\n").join(lines))
 
             outputs = Outputs(_subtitle_paths(source, several, given))
             transcribe_recording(transcriber, source, outputs, options, on_item=show)
@@ -272,7 +272,7 @@ def translate(
         def job(path: Path, report: Callable[[float], None]) -> Report:
             def show(item: TranslatedSegment) -> None:
                 if not quiet:
-                    out.print(_line(item, f"{path.name}: " if several else ""))
+                    results().print(_line(item, f"{path.name}: " if several else ""))
                 report(item.source.end_s)
 
             outputs = Outputs(
