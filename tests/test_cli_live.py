@@ -177,7 +177,7 @@ def test_ctrl_c_ends_it_although_the_pipe_stays_open_and_keeps_what_was_logged(
 
 @pytest.fixture
 def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a recogniser that hears half a second of sound, and then nothing any more."""
+    """The name of a recogniser that hears words until there is a sample above 0.9, and then nothing any more."""
     (tmp_path / "failing_engine.py").write_text(
         """
 from mmpipe import Recogniser
@@ -186,18 +186,15 @@ from mmpipe.types import Segment, Word
 
 class Failing(Recogniser):
     languages = frozenset({"en"})
-    heard = 0
 
     def run(self, items):
         return [self.read(item.audio) for item in items]
 
     def read(self, audio):
-        if not audio.samples.any():
-            return Segment(0.0, audio.duration_s, "", "en")
-        self.heard += 1
-        if self.heard > 6:
+        if audio.samples.max() > 0.9:
             raise RuntimeError("the device is lost")
-        words = tuple(Word(f"word{n}", n / 2, n / 2 + 0.4, 0.9) for n in range(int(audio.duration_s * 2)))
+        count = int(audio.duration_s * 2) if audio.samples.any() else 0
+        words = tuple(Word(f"word{n}", n / 2, n / 2 + 0.4, 0.9) for n in range(count))
         return Segment(0.0, audio.duration_s, " ".join(word.text for word in words), "en", words)
 """
     )
@@ -209,6 +206,13 @@ class Failing(Recogniser):
 def test_a_recogniser_that_fails_for_good_ends_the_command_with_an_error_and_what_was_said(
     tmp_path: Path, librivox: list[Clip], failing: str, monkeypatch: pytest.MonkeyPatch, from_microphone: bool
 ) -> None:
+    said = media.load(librivox[1].path).samples
+    said = said * np.float32(0.5 / np.abs(said).max())
+    fatal, pause = said.copy(), np.zeros(24_000, np.float32)
+    fatal[::1_600] = 0.99
+    path = tmp_path / "talk.wav"
+    media.save(Audio(np.concatenate([said, pause, fatal, pause])), path)
+
     class Microphone:
         """Somebody speaks, then nobody."""
 
@@ -220,14 +224,14 @@ def test_a_recogniser_that_fails_for_good_ends_the_command_with_an_error_and_wha
         def __exit__(self, *_: object) -> None: ...
 
         async def __aiter__(self) -> AsyncIterator[Audio]:
-            async for block in recording(librivox[0].path, realtime=False):
+            async for block in recording(path, realtime=False):
                 yield block
             async with asyncio.timeout(20):
                 await asyncio.Event().wait()
 
     monkeypatch.setattr("mmpipe.audio.devices.Microphone", Microphone)
     log = tmp_path / "events.jsonl"
-    source = [] if from_microphone else ["--input", librivox[0].path]
+    source = [] if from_microphone else ["--input", path]
     found = run(*source, "--from", "en", "--model", failing, "--events", log)
     assert isinstance(found.exception, SystemExit), found.exception
     assert found.exit_code == 1
