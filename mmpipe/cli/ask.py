@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmpipe.cli.console import downloading, err, fail, guarded, out
+from mmpipe.cli.console import downloading, err, fail, guarded, out, results
 from mmpipe.errors import InputError, MmpipeError, OutputError
 from mmpipe.files import reason
 from mmpipe.types import Answer
@@ -355,7 +355,7 @@ def _question(line: str, folder: Path, options: AskOptions) -> Question:
 
 
 def _print_json(data: Any) -> None:
-    _print(json.dumps(data, ensure_ascii=False))
+    results().print(json.dumps(data, ensure_ascii=False), markup=False, emoji=False)
 
 
 def _print(text: str, end: str = "\n") -> None:
