@@ -34,7 +34,7 @@ from mmpipe.types import (
     Word,
 )
 
-WORDS = "he was not an ill disposed young man unless to be rather cold hearted"
+WORDS = "he was not an ill disposed young man unless to be rather cold hearted".split()
 
 
 @pytest.fixture
@@ -76,7 +76,8 @@ def test_a_recording_is_heard_translated_played_and_taken_home(recording: Page, 
     translate(page)
 
     said = page.locator(".rec-said")
-    assert plain(" ".join(said.all_inner_texts())).startswith(WORDS)
+    heard = plain(" ".join(said.all_inner_texts())).split()[: len(WORDS)]
+    assert sum(map(str.__eq__, heard, WORDS)) >= len(WORDS) - 1  # the recogniser may hear a word otherwise
     translated = page.locator(".rec-translation[lang=pt]")
     assert translated.count() == said.count() == 2
     assert any("não" in text for text in translated.all_inner_texts())
