@@ -19,10 +19,6 @@ from mmpipe.cli.console import err, guarded, out, results
 from mmpipe.errors import StageError
 from mmpipe.files import writing
 
-#: Characters that wait for their translation at most: as many as a sentence may have. Then they are printed without.
-MAX_WAITING = 400
-SENTENCE_ENDS = ".!?…。！？؟।"
-
 
 @guarded
 def live(
@@ -180,12 +176,16 @@ class Screen:
             self._live.update(self._table())
 
     def _committed(self, event: Any) -> None:
-        from mmpipe.translate.text import UNSPACED  # not before it is needed: it loads slowly
+        # not before they are needed: they load slowly
+        from mmpipe.pipelines.sentences import SentenceOptions, ends_sentence
+        from mmpipe.translate.text import UNSPACED
 
         space = "" if event.language in UNSPACED else " "
         self._said, self._tail = f"{self._said}{space}{event.text}".strip(), ""
         self._waits = self._target(event.language) is not None
-        if (not self._waits and self._said[-1:] in SENTENCE_ENDS) or len(self._said) > MAX_WAITING:
+        ended = not self._waits and ends_sentence(self._said, event.language)
+        # No sentence is longer: a translation of all this cannot be on its way any more.
+        if ended or len(self._said) > SentenceOptions().max_chars:
             self._print_said()
 
     def _translated(self, event: Any) -> None:

@@ -50,11 +50,13 @@ class LiveService:
             try:
                 hub = Hub(await asyncio.to_thread(lambda: self._models.live), self._options)
                 await hub.warm_up()
+                self.failure = hub.unready
             except Exception as error:
                 self.failure = told(error)
-                await self._pause(LOAD_AGAIN_AFTER_S)
+            if self.failure is None:
+                self.hub = hub
             else:
-                self.hub, self.failure = hub, None
+                await self._pause(LOAD_AGAIN_AFTER_S)
         if not self._stopping:
             await asyncio.gather(self.hub.sweep_for_ever(), self._measure())
 

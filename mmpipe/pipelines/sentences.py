@@ -58,7 +58,7 @@ class SentenceAssembler:
         *whole, last = split_segment(segment)
         yield from whole
         too_long = last.end_s - last.start_s > self._options.max_s or len(last.text) > self._options.max_chars
-        if too_long or _ends(last.text, last.language):
+        if too_long or ends_sentence(last.text, last.language):
             yield last
         else:
             self._tail = last
@@ -78,7 +78,7 @@ def sentences(segments: Iterable[Segment], options: SentenceOptions | None = Non
     yield from assembler.flush()
 
 
-def _ends(text: str, language: str) -> bool:
+def ends_sentence(text: str, language: str) -> bool:
     """Whether ``text`` ends a sentence. "And Mr." does not: with another word behind it, it would not be parted."""
     text = text.rstrip(_CLOSING)
     if not text.endswith("."):

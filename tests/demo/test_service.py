@@ -19,27 +19,31 @@ FAILED = "'whisper-base' cannot be fetched."
 
 
 class LateModels(DemoModels):
-    """They cannot be had the first ``failures`` times."""
+    """They cannot be had the first times, for ``failures``; nor warmed up then, for ``cold``."""
 
-    def __init__(self, failures: list[Exception]) -> None:
+    def __init__(self, failures: list[Exception], cold: list[Exception]) -> None:
         super().__init__()
-        self._failures = failures
+        self._failures, self._cold = failures, cold
 
     @property
     def live(self) -> LiveModels:
         if self._failures:
             raise self._failures.pop(0)
-        return cast("LiveModels", NoEngines())
+        return cast("LiveModels", NoEngines(self._cold))
 
 
 class NoEngines:
-    """Models with nothing to warm up."""
+    """Models that do nothing, and are not warmed up the first times, for ``failures``."""
 
     stuck = False
     recogniser_stats = answers = None
 
+    def __init__(self, failures: list[Exception]) -> None:
+        self._failures = failures
+
     async def warm_up(self, *_: object) -> None:
-        pass
+        if self._failures:
+            raise self._failures.pop(0)
 
 
 def test_models_that_come_after_failures_make_sessions_possible(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,10 +59,12 @@ def test_models_that_come_after_failures_make_sessions_possible(caplog: pytest.L
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    service = LiveService(LateModels([WeightsError(FAILED), RuntimeError("out of luck")]), 1, pause)
+    late = LateModels([WeightsError(FAILED), RuntimeError("out of luck")], [RuntimeError("out of memory")])
+    service = LiveService(late, 1, pause)
     asyncio.run(asyncio.wait_for(until_ready(), 30))
-    assert [seconds for seconds, _ in waited] == [LOAD_AGAIN_AFTER_S] * 2
+    assert [seconds for seconds, _ in waited] == [LOAD_AGAIN_AFTER_S] * 3
     assert waited[0][1] == FAILED
+    assert "warm-up failed" in str(waited[2][1])
     assert "out of luck" in caplog.text
     assert service.hub is not None
     assert service.hub.not_ready is None

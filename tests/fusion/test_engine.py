@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mmpipe.errors import BatcherClosedError, InputError, QueueFullError, StageError
 from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.kv_cache import CacheShape, PromptCache, SlabPool
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.sampling import SamplingOptions
@@ -501,33 +500,6 @@ def test_request_for_which_there_is_no_memory_is_told_so(
                 engine.submit(request(lm, "x", 9)).result(PATIENCE_S)
         assert list(engine.generate([request(lm, "x", 9)])[0].token_ids) == reference(lm, "x", 9)
         assert (engine.stats.failed, engine.stats.done, engine.stats.running) == (1, 1, 0)
-
-
-def test_many_choices_are_scored_however_prompts_are_shared(lm: LanguageModel) -> None:
-    choices = [lm.encode(f"choice number {number} of them") for number in range(20)]
-    prompt = Prompt(token_ids=lm.encode("hello"))
-    with GenerationEngine(lm) as engine:
-        expected = [score.logprob for score in engine.score(ScoreRequest(prompt, choices)).result(PATIENCE_S)]
-    with GenerationEngine(lm, EngineSettings(prefill_tokens=256, idle_prefill_tokens=64)) as engine:
-        long = engine.submit(request(lm, "y", 300))
-        next(iter(long), None)  # while another is being answered, more is read in a pass than otherwise
-        scored = engine.score(ScoreRequest(prompt, choices)).result(PATIENCE_S)
-        long.cancel()
-    assert [score.logprob for score in scored] == pytest.approx(expected, abs=1e-4)
-
-
-def test_memory_of_rows_that_left_is_given_back(lm: LanguageModel) -> None:
-    shape = CacheShape.of(lm.model)
-    pool = SlabPool(shape)
-    prompt = PromptCache(shape, 8)
-    prompt.length = 3
-    prompt.data.copy_(torch.randn(prompt.data.shape, generator=torch.Generator().manual_seed(0)))
-    slots = [pool.add(prompt, 100) for _ in range(16)]
-    for slot in slots[:-1]:
-        pool.remove(slot)
-    (slab,) = pool
-    assert slab.data.shape[2] <= 4
-    assert torch.equal(slots[-1].filled, prompt.filled)
 
 
 def test_closing_finishes_what_was_asked_for(lm: LanguageModel) -> None:

@@ -45,6 +45,19 @@ def test_scoring_shares_passes_with_answers(lm: LanguageModel) -> None:
         assert scored.result()[1].logprob == pytest.approx(expected_logprob(lm, prompt, choices[1]), abs=1e-3)
 
 
+def test_many_choices_are_scored_however_prompts_are_shared(lm: LanguageModel) -> None:
+    choices = [lm.encode(f"choice number {number} of them") for number in range(20)]
+    prompt = Prompt(token_ids=lm.encode("hello"))
+    with GenerationEngine(lm) as engine:
+        expected = [score.logprob for score in engine.score(ScoreRequest(prompt, choices)).result()]
+    with GenerationEngine(lm, EngineSettings(prefill_tokens=256, idle_prefill_tokens=64)) as engine:
+        long = engine.submit(GenerationRequest(Prompt(token_ids=lm.encode("y")), 300))
+        next(iter(long), None)  # while another is being answered, more is read in a pass than otherwise
+        scored = engine.score(ScoreRequest(prompt, choices)).result()
+        long.cancel()
+    assert [score.logprob for score in scored] == pytest.approx(expected, abs=1e-4)
+
+
 def test_probabilities_of_choices_sum_to_one(lm: LanguageModel) -> None:
     prompt = Prompt(token_ids=lm.encode("Which?"))
     with GenerationEngine(lm) as engine:

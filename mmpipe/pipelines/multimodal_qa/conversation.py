@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Remembers what was shown, asked and said. One question at a time.
+    """Remembers what was shown (files as they were then, in memory), asked and said. One question at a time.
 
     The engine keeps what it computed for the turns before, so that a further question costs only its own words. A
     question that fails, or is cancelled, is forgotten.
@@ -34,7 +34,7 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """So far, in English."""
+        """So far, in English; what was read in pictures as it stood there."""
         return self._messages
 
     def ask(
