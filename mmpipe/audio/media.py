@@ -7,19 +7,23 @@ takes no more memory than one of three seconds.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.filter import Graph
 
-from mmpipe.errors import InputError, MediaError, OutputError
+from mmpipe.audio.containers import FileSource, describe, is_url, open_container
+from mmpipe.errors import InputError, MediaError, MmpipeError, OutputError
 from mmpipe.files import reason, writing
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Source = str | Path | BinaryIO  # a path, a URL that ffmpeg can open, or an open binary file
+T = TypeVar("T")
 
 #: Seconds of sound in one block of :func:`stream`: small beside a model's window, large beside Python's overhead.
 BLOCK_S = 4.0
@@ -38,6 +42,14 @@ BLOCK_S = 4.0
 SHORTEST_GAP_S = 0.2
 #: A clock that leaps further than this, ahead or back, was set anew: no hole, as where two recordings were joined.
 LONGEST_GAP_S = 3600.0
+#: All holes together are filled with at most so much silence, and so many times what there is of sound: a file of a
+#: few kilobytes is no reason for days of it.
+MAX_SILENCE_S = 3600.0
+MAX_SILENCE_RATIO = 10.0
+#: What :func:`load` takes at most: 230 MB.
+MAX_LOADED_S = 3600.0
+#: No sound is recorded outside of these; a resampler for what is would take gigabytes.
+MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
 #: File name suffix -> encoder. The container follows from the suffix.
 ENCODERS = {
@@ -61,40 +73,63 @@ class MediaInfo:
     has_video: bool
 
 
-def describe(source: Source) -> str:
-    """A short name of ``source`` for messages."""
-    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "the given stream"))
+class IsolatedMedia(ABC):
+    """A recording that is decoded somewhere else, as :class:`mmpipe.untrusted.UntrustedMedia` is in a process of its
+    own. May be read several times. ``name``: for messages."""
+
+    name: str
+
+    @abstractmethod
+    def probe(self) -> MediaInfo:
+        """As :func:`probe`."""
+
+    @abstractmethod
+    def blocks(self, rate_hz: int, start_s: float, block_s: float) -> Iterator[Audio]:
+        """As :func:`stream`."""
+
+
+#: A path, an http or https URL, an open binary file, or a recording that is decoded somewhere else.
+Source = FileSource | IsolatedMedia
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Any, AudioStream]]:
+def _opened(source: FileSource) -> Iterator[tuple[Any, AudioStream]]:
     """Open ``source`` for reading: the container and its first audio stream.
 
     Every way in which that fails becomes a :class:`MediaError`, also while the caller reads.
     """
     name = describe(source)
-    if isinstance(source, Path) or (isinstance(source, str) and "://" not in source):
-        path = Path(source)
-        if not path.exists():
-            raise MediaError(f"There is no file {name!r}. Check the path.")
-        if path.is_dir():
-            raise MediaError(f"{name!r} is a directory. Name the recording inside it.")
-        if path.is_file() and path.stat().st_size == 0:
-            raise MediaError(f"{name!r} is empty (0 bytes). Was its recording or download interrupted?")
-        source = str(path.absolute())  # of a bare "10:30.wav", libav would take "10" for a protocol
-    try:
-        container = av.open(source, metadata_errors="ignore")
-    except PermissionError as error:
-        raise MediaError(f"{name!r} may not be read: permission denied.") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{name!r} cannot be read as sound or video ({reason(error)}). Is it a media file?") from error
-    with container:
+    with _damage_told(name), open_container(source) as container:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             what = "a picture or a silent video" if container.streams.video else "no sound"
             raise MediaError(f"{name!r} holds {what}: there is nothing to listen to.")
+        if stream.codec_context is None:
+            raise MediaError(f"{name!r} holds sound in a coding that is not known here. Convert it to WAV or MP3.")
+        _check_shape(stream.rate, stream.channels, name)
         stream.codec_context.thread_type = "AUTO"
         yield container, stream
+
+
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """Make a :class:`MediaError` of whatever damaged media drive libav, and PyAV over it, to."""
+    try:
+        yield
+    except MmpipeError:
+        raise
+    except MemoryError as error:
+        raise MediaError(f"{name!r} wants more memory than there is to decode it. Is it damaged?") from error
+    except Exception as error:
+        raise MediaError(f"{name!r} is damaged ({reason(error)}). Copy or download it again.") from error
+
+
+def _check_shape(rate_hz: int, channels: int, name: str) -> None:
+    if not (MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and 1 <= channels <= MAX_CHANNELS):
+        raise MediaError(
+            f"{name!r} claims {rate_hz} samples a second in {channels} channels; {MIN_RATE_HZ} to {MAX_RATE_HZ} in up "
+            f"to {MAX_CHANNELS} are read. Is it damaged?"
+        )
 
 
 def probe(source: Source) -> MediaInfo:
@@ -103,6 +138,14 @@ def probe(source: Source) -> MediaInfo:
     Raises:
         MediaError: it cannot be read, or has no sound.
     """
+    if isinstance(source, IsolatedMedia):
+        return source.probe()
+    if is_url(source):
+        return next(_interruptible(_probed(source) for _ in range(1)))
+    return _probed(source)
+
+
+def _probed(source: FileSource) -> MediaInfo:
     with _opened(source) as (container, stream):
         duration_s = None
         if container.duration is not None:
@@ -129,8 +172,8 @@ class _ToMono:
     PyAV's AudioResampler cannot be told to keep the downmix of float samples within -1..1, hence the filter.
     """
 
-    def __init__(self, rate_hz: int) -> None:
-        self._rate_hz = rate_hz
+    def __init__(self, rate_hz: int, name: str = "the given sound") -> None:
+        self._rate_hz, self._name = rate_hz, name
         self._graph: Graph | None = None
         self._shape: tuple[Any, ...] = ()
 
@@ -151,6 +194,7 @@ class _ToMono:
         yield from self._pull()
 
     def _build(self, frame: AudioFrame, shape: tuple[Any, ...]) -> None:
+        _check_shape(frame.sample_rate, frame.layout.nb_channels, self._name)
         graph = Graph()
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name, time_base=frame.time_base
@@ -194,11 +238,17 @@ def stream(
     Raises:
         MediaError: it cannot be read, has no sound, or not one sample of it could be decoded.
     """
+    if isinstance(source, IsolatedMedia):
+        yield from source.blocks(rate_hz, start_s, block_s)
+        return
+    decoded = _samples(source, rate_hz)
+    if is_url(source):
+        decoded = _interruptible(decoded)
     skip = round(start_s * rate_hz)
     block = round(block_s * rate_hz)
     pending: list[NDArray[np.float32]] = []
     held = total = 0
-    for samples in _samples(source, rate_hz):
+    for samples in decoded:
         total += len(samples)
         if skip:
             cut = min(skip, len(samples))
@@ -217,32 +267,69 @@ def stream(
         yield Audio(np.concatenate(pending), rate_hz)
 
 
-def _samples(source: Source, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+def _interruptible(items: Iterator[T]) -> Iterator[T]:
+    """``items``, each waited for in a thread that nobody waits for: libav does not look at signals while it reads."""
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    found: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
+
+    def work() -> None:
+        while wanted.get():
+            try:
+                found.put((next(items, None), None))
+            except Exception as error:
+                found.put((None, error))
+
+    Thread(target=work, name="mmpipe-media", daemon=True).start()
+    try:
+        while True:
+            wanted.put(True)
+            item, error = found.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        wanted.put(False)
+
+
+def _samples(source: FileSource, rate_hz: int) -> Iterator[NDArray[np.float32]]:
     """Mono samples from the start of the container on, without holes."""
-    to_mono = _ToMono(rate_hz)
-    given = 0
+    name = describe(source)
+    to_mono = _ToMono(rate_hz, name)
+    given = silent = 0  # samples, and what of them was filled in
     with _opened(source) as (container, audio):
         began_s = None if container.start_time is None else container.start_time / av.time_base
         if audio.start_time is not None and audio.time_base is not None and began_s is not None:
             offset_s = float(audio.start_time * audio.time_base) - began_s
             if 0 < offset_s < LONGEST_GAP_S:
-                given = round(offset_s * rate_hz)
+                given = silent = round(offset_s * rate_hz)
                 yield from _silence(given, rate_hz)
-        for frame in _frames(container, audio, describe(source)):
-            if frame.time is not None:
-                if began_s is None or abs(frame.time - began_s - given / rate_hz) > LONGEST_GAP_S:
-                    began_s = frame.time - given / rate_hz
-                if frame.time - began_s - given / rate_hz > SHORTEST_GAP_S:
-                    for samples in to_mono.feed(None):  # what the filter still holds belongs before the hole
-                        given += len(samples)
-                        yield samples
-                    missing = round((frame.time - began_s) * rate_hz) - given
-                    given += missing
-                    yield from _silence(missing, rate_hz)
-            for samples in to_mono.feed(frame):
-                given += len(samples)
-                yield samples
-        yield from to_mono.feed(None)
+        try:
+            for frame in _frames(container, audio, name):
+                if frame.time is not None:
+                    most_s = min(
+                        LONGEST_GAP_S, MAX_SILENCE_S + (MAX_SILENCE_RATIO * (given - silent) - silent) / rate_hz
+                    )
+                    if began_s is None or not -LONGEST_GAP_S <= frame.time - began_s - given / rate_hz <= most_s:
+                        began_s = frame.time - given / rate_hz
+                    if frame.time - began_s - given / rate_hz > SHORTEST_GAP_S:
+                        for samples in to_mono.feed(None):  # what the filter still holds belongs before the hole
+                            given += len(samples)
+                            yield samples
+                        missing = round((frame.time - began_s) * rate_hz) - given
+                        given += missing
+                        silent += missing
+                        yield from _silence(missing, rate_hz)
+                for samples in to_mono.feed(frame):
+                    given += len(samples)
+                    yield samples
+        except Exception as error:  # the connection or the disk fails, or there is damage that nobody foresaw
+            if isinstance(error, MmpipeError) or not given:
+                raise
+            logger.warning("%s: reading stopped early: %s", name, reason(error))
+        with suppress(Exception):  # after damage the filter may be of no use
+            yield from to_mono.feed(None)
 
 
 def _silence(samples: int, rate_hz: int) -> Iterator[NDArray[np.float32]]:
@@ -263,21 +350,24 @@ def _frames(container: Any, audio: AudioStream, name: str) -> Iterator[AudioFram
         except av.error.InvalidDataError:
             damaged += 1
             continue
-        except (av.error.FFmpegError, OSError) as error:  # the connection or the disk fails
-            logger.warning("%s: reading stopped early: %s", name, reason(error))
-            break
         yield from frames
     if damaged:
         logger.warning("%s: skipped %d damaged packets", name, damaged)
 
 
-def load(source: Source, rate_hz: int = SPEECH_RATE_HZ) -> Audio:
+def load(source: Source, rate_hz: int = SPEECH_RATE_HZ, *, max_duration_s: float = MAX_LOADED_S) -> Audio:
     """Decode all of ``source``. For long recordings use :func:`stream`.
 
     Raises:
-        MediaError: as :func:`stream`.
+        MediaError: as :func:`stream`, or it lasts longer than ``max_duration_s``, whatever its header says.
     """
-    return concatenate(stream(source, rate_hz), rate_hz)
+    blocks, length_s = [], 0.0
+    for block in stream(source, rate_hz):
+        blocks.append(block)
+        length_s += block.duration_s
+        if length_s > max_duration_s:
+            raise MediaError(f"{describe(source)!r} lasts longer than the {max_duration_s:g} s that are taken. Cut it.")
+    return concatenate(blocks, rate_hz)
 
 
 def concatenate(pieces: Iterable[Audio], rate_hz: int) -> Audio:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -15,8 +16,9 @@ from typing import Any
 import av
 from av.subtitles.subtitle import SubtitleSet
 
+from mmpipe.audio.containers import open_container
 from mmpipe.audio.media import LONGEST_GAP_S, is_cover
-from mmpipe.errors import InputError, MediaError
+from mmpipe.errors import InputError, MediaError, MmpipeError
 from mmpipe.files import reason, writing
 
 #: suffix -> (codec of the subtitles, codec of the new sound)
@@ -83,22 +85,43 @@ def mux(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleT
         OutputError: ``out`` cannot be written.
     """
     check_container(out)
-    with writing(out):
-        try:
-            # in full, because libav takes what precedes a colon for a protocol
-            _fill(source.absolute(), speech.absolute(), language, subtitles, out.absolute())
-        except (av.error.FFmpegError, ValueError) as error:
-            if getattr(error, "errno", None) in _OF_THE_DISK:
-                raise
-            raise MediaError(
-                f"{out.name!r} cannot hold the picture or sound of {source.name!r} as they are ({reason(error)}). "
-                + ("Convert it to MP4 first." if out.suffix.lower() == ".mkv" else "Use a name that ends in .mkv.")
-            ) from error
+    with (
+        writing(out),
+        told(source.name, out),
+        open_container(speech) as spoken,
+        av.open(str(out.absolute()), "w") as target,  # in full: libav takes what precedes a colon for a protocol
+    ):
+        fill(lambda: open_container(source), spoken, target, language, subtitles, CONTAINERS[out.suffix.lower()])
 
 
-def _fill(source: Path, speech: Path, language: str, subtitles: Sequence[SubtitleTrack], out: Path) -> None:
-    text_codec, sound_codec = CONTAINERS[out.suffix.lower()]
-    with av.open(str(source)) as original, av.open(str(speech)) as spoken, av.open(str(out), "w") as target:
+@contextmanager
+def told(source: str, out: Path) -> Iterator[None]:
+    """Say of libav's errors what they mean: it does not tell what it cannot read from what it cannot write."""
+    try:
+        yield
+    except MmpipeError:
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise
+        raise MediaError(
+            f"{out.name!r} cannot hold the picture or sound of {source!r} as they are ({reason(error)}). "
+            + ("Convert it to MP4 first." if out.suffix.lower() == ".mkv" else "Use a name that ends in .mkv.")
+        ) from error
+
+
+def fill(
+    source: Callable[[], Any],
+    spoken: Any,
+    target: Any,
+    language: str,
+    subtitles: Sequence[SubtitleTrack],
+    codecs: tuple[str, str],
+) -> None:
+    """As :func:`mux`, of open containers. ``source`` opens its own anew: each stream is read at its own pace, and
+    demuxing two of one container so would lose packets. ``codecs``: of the subtitles and of the new sound."""
+    text_codec, sound_codec = codecs
+    with source() as original:
         # opaque: PyAV else looks for an encoder of the decoder's name, and there is none of AV1's
         pictures = [
             (stream, target.add_stream_from_template(stream, opaque=True))
@@ -113,7 +136,7 @@ def _fill(source: Path, speech: Path, language: str, subtitles: Sequence[Subtitl
         texts = [_text_stream(target, text_codec, track) for track in subtitles]
         target.start_encoding()
         lanes = [
-            *(_copied(original, given, stream) for given, stream in [*pictures, *sounds]),
+            *(_copied(source, given, stream) for given, stream in [*pictures, *sounds]),
             _encoded(spoken, sound),
             *(_written(stream, track) for stream, track in zip(texts, subtitles, strict=True)),
         ]
@@ -127,10 +150,9 @@ def _label(stream: Any, language: str, *, default: bool) -> None:
     stream.disposition = av.stream.Disposition.default if default else av.stream.Disposition(0)
 
 
-def _copied(container: Any, given: Any, stream: Any) -> Iterator[tuple[float, Any]]:
+def _copied(source: Callable[[], Any], given: Any, stream: Any) -> Iterator[tuple[float, Any]]:
     """The packets of one stream, by the clock of speech and subtitles: it shows 0 where the container starts."""
-    # a container of its own: demuxing two streams of one, each at its own pace, would lose packets
-    with av.open(container.name) as own:
+    with source() as own:
         began = round(Fraction(own.start_time or 0, av.time_base) / given.time_base)
         last, length = None, 1
         for packet in _dated(own.demux(own.streams[given.index])):

@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from itertools import chain, pairwise
 
 from mmpipe.audio import media
+from mmpipe.audio.containers import describe
 from mmpipe.audio.recognition.whisper import Whisper
 from mmpipe.audio.vad import SileroVad, SpeechChunk, speech_chunks
 from mmpipe.errors import InputError
@@ -32,7 +33,7 @@ def align(source: media.Source, text: str, language: str, recogniser: Whisper | 
     options = RecognitionOptions(language=language)
     chunks = list(speech_chunks(media.stream(source), SileroVad()))
     if not chunks:
-        raise InputError(f"Nothing is said in {media.describe(source)!r}: there is nothing to align the text to.")
+        raise InputError(f"Nothing is said in {describe(source)!r}: there is nothing to align the text to.")
     windows = [SpeechWindow(chunk.audio, options) for chunk in chunks]
     heard = [segment.text.split() for segment in _in_batches(whisper, windows)]
     parts = [" ".join(part) for part in distribute(words, heard)]

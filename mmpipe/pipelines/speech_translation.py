@@ -227,7 +227,7 @@ class SpeechTranslator:
         return language, replace(options, task="translate")
 
     def _detected(self, source: media.Source, options: RecognitionOptions) -> str | None:
-        if not isinstance(source, str | Path) and not source.seekable():
+        if not isinstance(source, str | Path | media.IsolatedMedia) and not source.seekable():
             raise InputError(
                 "The language of this source is not known, and it cannot be read twice to find it out: name the "
                 "language (source=...), or use via='text'."

@@ -61,7 +61,7 @@ class Transcriber:
         segments = tuple(self.stream(source, options))
         language = segments[0].language if segments else (options or self.options).language or ""
         probability = segments[0].language_probability if segments else None
-        duration_s = media.probe(source).duration_s if isinstance(source, str | Path) else None
+        duration_s = media.probe(source).duration_s if isinstance(source, str | Path | media.IsolatedMedia) else None
         return Transcript(segments, language, duration_s or (segments[-1].end_s if segments else 0.0), probability)
 
     def stream(
