@@ -28,6 +28,8 @@ CONTAINERS = {
     ".mov": ("mov_text", "aac"),
     ".mkv": ("subrip", "aac"),
 }
+#: suffix -> libav's name of the container, where it cannot see the suffix
+MUXERS = {".mp4": "mp4", ".m4v": "ipod", ".mov": "mov", ".mkv": "matroska"}
 #: What cannot be written wherever it came from; libav's other errors say that a stream does not suit the container.
 _OF_THE_DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES,

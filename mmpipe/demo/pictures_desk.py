@@ -15,8 +15,9 @@ from mmpipe.audio import media
 from mmpipe.demo.errors import told
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import name
-from mmpipe.errors import ImageError, InputError
+from mmpipe.errors import InputError
 from mmpipe.types import TextLine
+from mmpipe.untrusted import UntrustedImage, UntrustedMedia
 from mmpipe.vision import images
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Desk:
             yield
             qa = await _aside(lambda: models.qa)
             conversation = self._conversation = self._conversation or qa.conversation()
-            stream = await _aside(conversation.stream, question, list(new), **options)
+            asked = UntrustedMedia(question, question.name) if isinstance(question, Path) else question
+            stream = await _aside(conversation.stream, asked, [_untrusted(picture) for picture in new], **options)
             async for piece in stream:
                 self._update(text=self.turns[-1].text + piece)
                 yield
@@ -94,7 +96,7 @@ class Desk:
             reader = await _aside(lambda: models.reader)
             found: tuple[TextLine, ...] = ()
             for picture in pictures:
-                found += await _aside(reader.read, picture)
+                found += await _aside(reader.read, _untrusted(picture))
                 self._update(lines=found)
                 yield
         yield
@@ -105,9 +107,9 @@ class Desk:
             yield
             reader = await _aside(lambda: models.reader)
             for picture in pictures:
-                if not await _aside(reader.read, picture):
+                if not await _aside(reader.read, _untrusted(picture)):
                     raise InputError("There is no text in the picture that can be read. Try a sharper or larger one.")
-                translated = await _aside(reader.translate, picture, to)
+                translated = await _aside(reader.translate, _untrusted(picture), to)
                 path = self._path(f"{picture.stem}.{to}.png")
                 await _aside(images.save, translated, path)
                 self._update(drawn=(*self.turns[-1].drawn, path))
@@ -151,7 +153,7 @@ class Desk:
         try:
             yield
         except Exception as error:
-            self._update(problem=self._named(told(error)))
+            self._update(problem=told(error))
         finally:
             self.busy = False
             if turns is self.turns:
@@ -160,12 +162,6 @@ class Desk:
     def _update(self, **changes: object) -> None:
         if self.turns:  # not forgotten in the meantime
             self.turns[-1] = replace(self.turns[-1], **changes)  # type: ignore[arg-type]
-
-    def _named(self, text: str) -> str:
-        """``text`` with pictures called by their names, not by where they lie on this machine."""
-        for picture in {picture for turn in self.turns for picture in turn.pictures}:
-            text = text.replace(str(picture), picture.name)
-        return text
 
     def _path(self, file: str) -> Path:
         self._made += 1
@@ -185,12 +181,13 @@ def checked(picture: Path) -> Path:
     Raises:
         ImageError: it cannot be read. The message calls it by its name.
     """
-    try:
-        loaded = images.load(picture, max_file_bytes=MAX_PICTURE_BYTES)
-    except ImageError as error:
-        raise ImageError(str(error).replace(str(picture), picture.name)) from error
+    loaded = images.load(_untrusted(picture))
     if picture.suffix.lower() in _SHOWN:
         return picture
     copy = picture.with_suffix(".png")
     images.save(loaded, copy)
     return copy
+
+
+def _untrusted(picture: Path) -> UntrustedImage:
+    return UntrustedImage(picture, picture.name, MAX_PICTURE_BYTES)

@@ -21,6 +21,7 @@ from mmpipe.files import writing
 from mmpipe.pipelines.speech_translation import SpeechTranslator
 from mmpipe.pipelines.track import SpeechTrack
 from mmpipe.types import SPEECH_RATE_HZ, Audio, TranslatedSegment
+from mmpipe.untrusted import UntrustedMedia
 
 #: Longer ones would keep everybody else waiting; the command takes any length.
 MAX_DURATION_S = 30 * 60.0
@@ -92,6 +93,7 @@ class RecordingJob:
         self, source: Path, folder: Path, wanted: Wanted, changed: Callable[[], object] = lambda: None
     ) -> None:
         self.source, self.folder, self.wanted = source, folder, wanted
+        self._recording = UntrustedMedia(source, source.name)
         self.stages = ("decoded", "recognised", "translated", *(["spoken"] if wanted.speak else []))
         self._changed, self._cancelled, self._discarded = changed, Event(), Event()
         self._progress, self._lock = _Progress(done_s=dict.fromkeys(self.stages, 0.0)), Lock()
@@ -133,7 +135,7 @@ class RecordingJob:
                     self._translate(translator)
             self._set(state=State.STOPPED if self.cancelled else State.DONE)
         except Exception as error:
-            self._set(state=State.FAILED, error=named(told(error), self.source))
+            self._set(state=State.FAILED, error=told(error))
         if self._discarded.is_set():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -141,13 +143,13 @@ class RecordingJob:
 
     def _decode(self) -> None:
         """Make what the browser plays and draws."""
-        info = probe(self.source)
+        info = probe(self._recording)
         self._set(has_video=info.has_video, duration_s=info.duration_s or 0.0)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         loudest, decoded_s = 0.0, 0.0
         with media.AudioWriter(self.listenable, SPEECH_RATE_HZ) as writer:
-            for block in media.stream(self.source):
+            for block in media.stream(self._recording):
                 if self.cancelled:
                     return
                 writer.write(block)
@@ -167,7 +169,7 @@ class RecordingJob:
         failure: MmpipeError | None = None
         with SpeechTrack(track_path, dub=True) as track:
             try:
-                for item in translator.stream(self.source, speak=self.wanted.speak, dub=True, watch=self._reach):
+                for item in translator.stream(self._recording, speak=self.wanted.speak, dub=True, watch=self._reach):
                     track.add(item)
                     with self._lock:
                         self._progress.segments.append(TranslatedSegment(item.source, item.translation))
@@ -225,7 +227,7 @@ class RecordingJob:
         for suffix in (".mp4", ".mkv"):
             out = self.folder / f"{self.source.stem}.{language}{suffix}"
             try:
-                mux.mux(self.source, speech, language, tracks, out)
+                self._recording.dub(speech, language, tracks, out)
             except MediaError:
                 out.unlink(missing_ok=True)
                 if suffix == ".mkv":
@@ -253,21 +255,16 @@ class RecordingJob:
         self._changed()
 
 
-def probe(source: Path) -> media.MediaInfo:
-    """What ``source`` says of itself.
+def probe(recording: UntrustedMedia) -> media.MediaInfo:
+    """What ``recording`` says of itself.
 
     Raises:
         MediaError: it is no recording.
         InputError: it is too long for this page.
     """
-    info = media.probe(source)
+    info = media.probe(recording)
     _refuse_too_long(info.duration_s or 0.0)
     return info
-
-
-def named(text: str, source: Path) -> str:
-    """``text`` for visitors, who know their file by its name, not by where it lies here."""
-    return text.replace(str(source), source.name)
 
 
 def _refuse_too_long(duration_s: float) -> None:

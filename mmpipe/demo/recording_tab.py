@@ -19,9 +19,10 @@ from mmpipe.demo.errors import told
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import Pairs
-from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, named, probe
+from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, probe
 from mmpipe.demo.visitors import Visitors
 from mmpipe.errors import MmpipeError
+from mmpipe.untrusted import UntrustedMedia
 
 EXAMPLES = Path(__file__).parent / "examples"
 #: (what the button says, file, language of the recording)
@@ -144,12 +145,11 @@ def build(models: DemoModels) -> None:
         """Look at once whether what was uploaded can be translated."""
         if not upload:
             return gr.skip(), gr.skip(), gr.skip()
-        recording = Path(upload["path"])
         try:
             recording = visitors.claim(request, upload["path"])
-            probe(recording)
+            probe(UntrustedMedia(recording, recording.name))
         except Exception as error:
-            return None, view.problem(named(told(error), recording)), None
+            return None, view.problem(told(error)), None
         return _given(recording), "", None
 
     def example(file: str, language: str) -> Callable[[gr.Request], tuple[Any, str, Any]]:

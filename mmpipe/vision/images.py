@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -13,33 +15,51 @@ from mmpipe.errors import ImageError
 from mmpipe.extras import require
 from mmpipe.files import reason, writing
 from mmpipe.types import Image
+from mmpipe.vision.jpeg import read_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
 
-T = TypeVar("T")
-
 #: No photograph is larger; what is, is not looked into.
 MAX_FILE_BYTES = 100 * 2**20
-#: What is decoded at most. 64 megapixels are 192 MB, and more than nearly all cameras take.
+#: What is decoded at most, in memory and in pixels: more than nearly all cameras take.
+MAX_DECODED_BYTES = 640_000_000
 MAX_DECODED_PX = 64_000_000
 #: A plain JPEG can be shrunk up to 8 times a side while it is decoded, and so may have 64 times as many.
 MAX_JPEG_PX = 1_000_000_000
 #: What is kept at most: a page of print at 300 dots an inch.
 MAX_KEPT_PX = 9_000_000
+#: What a decoder, Pillow and what is made of it here take for a pixel; what is kept comes on top.
+BYTES_PER_PX = {"PNG": 10, "GIF": 8, "BMP": 8, "PPM": 8, "TIFF": 16, "WEBP": 20, "AVIF": 20, "JPEG2000": 28}
+#: Colours are converted so many pixels at a time.
+_BAND_PX = 1_000_000
 
 # Formats that Pillow reads by itself. Not EPS: it would run Ghostscript. Not ICO: decoded before its size is known.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 _JPEG_START = b"\xff\xd8\xff"
 _MAGIC_BYTES = 16  # as many as Pillow's formats are told by
 _START_BYTES = 512  # what is looked at to say what a file is that is no picture
 
 
+class IsolatedImage(ABC):
+    """A picture that is decoded somewhere else, as :class:`mmpipe.untrusted.UntrustedImage` is in a process of its own.
+    ``name``: for messages."""
+
+    name: str
+
+    @abstractmethod
+    def load(self, max_px: int) -> Image:
+        """As :func:`load`."""
+
+
 def load(
-    source: str | Path | bytes | BinaryIO, *, max_file_bytes: int = MAX_FILE_BYTES, max_px: int = MAX_KEPT_PX
+    source: str | Path | bytes | BinaryIO | IsolatedImage,
+    *,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    max_px: int = MAX_KEPT_PX,
 ) -> Image:
     """Read a picture: a path, the bytes of a file, or an open file.
 
@@ -48,9 +68,11 @@ def load(
 
     Raises:
         ImageError: there is no picture there, it is damaged, or it is larger than ``max_file_bytes`` or than
-            :data:`MAX_DECODED_PX`, for a plain JPEG :data:`MAX_JPEG_PX`.
+            :data:`MAX_DECODED_PX`, for a plain JPEG :data:`MAX_JPEG_PX`, or would take :data:`MAX_DECODED_BYTES`.
         MissingDependencyError: Pillow is not installed.
     """
+    if isinstance(source, IsolatedImage):
+        return source.load(max_px)
     require("PIL.Image", "ocr", "Reading pictures")
     name = _name(source)
     file = _open_file(source, name, max_file_bytes)
@@ -58,7 +80,7 @@ def load(
         start = file.read(_START_BYTES)
         file.seek(0)
         try:
-            return Image(_pixels(_open_picture(file, start, name), max_px))
+            return Image(_pixels(*_open_picture(file, start, name), max_px))
         except ImageError:
             raise
         except Exception as error:  # Pillow's decoders raise what their formats drive them to
@@ -125,17 +147,25 @@ def _open_file(source: str | Path | bytes | BinaryIO, name: str, max_bytes: int)
     return io.BytesIO(content)
 
 
-def _open_picture(file: BinaryIO, start: bytes, name: str) -> Picture:
-    """The picture, its header read and nothing decoded yet."""
+def _open_picture(file: BinaryIO, start: bytes, name: str) -> tuple[Picture, bool]:
+    """The picture, its header read and nothing decoded yet, and whether it can be shrunk while it is decoded.
+
+    libjpeg shrinks a JPEG that it decodes row by row. What has several passes it could shrink, too, but holds all of it
+    first. Of other kinds of frames it writes more than it has room for when it is told to: they are never decoded.
+    """
+    frame = read_frame(file, name) if start.startswith(_JPEG_START) else None
     picture = _recognised(file, start)
-    shrinks = picture.format == "JPEG" and not picture.info.get("progressive")
-    limit_px = MAX_JPEG_PX if shrinks else MAX_DECODED_PX
+    if frame is not None and frame.one_pass:
+        limit_px = MAX_JPEG_PX
+    else:
+        per_px = 2 * frame.components + 6 if frame is not None else BYTES_PER_PX[str(picture.format)]
+        limit_px = min(MAX_DECODED_PX, MAX_DECODED_BYTES // per_px)
     if picture.width * picture.height > limit_px:
         raise ImageError(
-            f"{name} has {picture.width} x {picture.height} pixels; mmpipe decodes up to {limit_px / 1e6:.0f} million. "
-            "Save it smaller"
+            f"{name} has {picture.width} x {picture.height} pixels; mmpipe decodes up to {limit_px / 1e6:.0f} million "
+            "of this kind. Save it smaller"
         )
-    return picture
+    return picture, frame is not None and frame.one_pass
 
 
 def _recognised(file: BinaryIO, start: bytes) -> Picture:
@@ -148,53 +178,95 @@ def _recognised(file: BinaryIO, start: bytes) -> Picture:
     if start.startswith(_JPEG_START):
         return JpegImageFile(file)  # Pillow's factory would look for further pictures in it
     Pillow.init()
-    for known in _FORMATS:
+    for known in FORMATS:
         factory, accepts = Pillow.OPEN[known]
         if accepts is not None and accepts(start[:_MAGIC_BYTES]) is True:
             return factory(file, "")
     raise UnidentifiedImageError
 
 
-def _pixels(picture: Picture, max_px: int) -> NDArray[np.uint8]:
+def _pixels(picture: Picture, shrinks: bool, max_px: int) -> NDArray[np.uint8]:
     from PIL import Image as Pillow
-    from PIL import ImageOps
 
-    _shrinking(picture, max_px, lambda size: picture.draft(None, size))  # what it can while it decodes, if it can
+    size = _within(picture, max_px)
+    if shrinks and size != picture.size:
+        picture.draft(None, size)  # what it can while it decodes
     picture.load()
-    with suppress(Exception):  # EXIF data may be as broken as they like: the picture is whole
-        ImageOps.exif_transpose(picture, in_place=True)
-    upright = _in_colour(picture)
-    small = _shrinking(upright, max_px, lambda size: upright.resize(size, Pillow.Resampling.BICUBIC, reducing_gap=3.0))
-    return np.asarray(small or upright)
+    turned = _orientation(picture)
+    coloured, size = _in_colour(picture), _within(picture, max_px)
+    if size != coloured.size:
+        coloured = coloured.resize(size, Pillow.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(coloured if turned is None else coloured.transpose(turned))
 
 
-def _shrinking(picture: Picture, max_px: int, shrink: Callable[[tuple[int, int]], T]) -> T | None:
-    """Call ``shrink`` with the size at which ``picture`` has at most ``max_px`` pixels, if it has more."""
+def _within(picture: Picture, max_px: int) -> tuple[int, int]:
+    """The size at which ``picture`` has at most ``max_px`` pixels: its own if it has no more."""
     scale = (max_px / (picture.width * picture.height)) ** 0.5
     if scale >= 1:
-        return None
-    return shrink((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
+        return picture.size
+    return max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
+
+
+def _orientation(picture: Picture) -> Any:
+    """How to turn it upright, a ``PIL.Image.Transpose``; None: it is."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    with suppress(Exception):  # EXIF data may be as broken as they like: the picture is whole
+        turns: dict[Any, Transpose] = {
+            2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+            5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+        }  # fmt: skip
+        return turns.get(picture.getexif().get(Base.Orientation))
+    return None
 
 
 def _in_colour(picture: Picture) -> Picture:
-    """Make 8-bit RGB of whatever it is."""
+    """8-bit RGB of whatever it is, made band by band: on the way some kinds take several times their room."""
     from PIL import Image as Pillow
 
-    if picture.mode.startswith(("I", "F")):
-        picture = Pillow.fromarray(_eight_bits(np.asarray(picture)))
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Pillow.new("RGBA", layer.size, "white")
-        picture.alpha_composite(layer)
-    return picture.convert("RGB")
+    if picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture
+    measured = _range(picture) if picture.mode in ("I", "F") else None
+    coloured = Pillow.new("RGB", picture.size)
+    for top, band in _bands(picture):
+        if picture.mode.startswith(("I", "F")):
+            band = Pillow.fromarray(_eight_bits(np.asarray(band), measured))
+        if picture.has_transparency_data:
+            band.info = picture.info  # where the transparent colour stands
+            layer = band.convert("RGBA")
+            band = Pillow.new("RGBA", layer.size, "white")
+            band.alpha_composite(layer)
+        coloured.paste(band.convert("RGB"), (0, top))
+    return coloured
 
 
-def _eight_bits(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey of 16 bits as 8 bits. That of 32 bits or floating point has a range nobody knows: lowest to highest."""
-    if grey.dtype.itemsize == 2:
+def _bands(picture: Picture) -> Iterator[tuple[int, Picture]]:
+    """(first row, that and the rows that follow it), a few at a time."""
+    rows = max(1, ceil(_BAND_PX / picture.width))
+    for top in range(0, picture.height, rows):
+        yield top, picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _range(picture: Picture) -> tuple[float, float]:
+    """The lowest and the highest value of grey of 32 bits or floating point, whose range nobody knows."""
+    ends = []
+    for _, band in _bands(picture):
+        finite = _finite(np.asarray(band))
+        ends.append((float(finite.min()), float(finite.max())))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _finite(grey: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
+
+
+def _eight_bits(grey: NDArray[Any], measured: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Grey of 16 bits as 8 bits; what has a range that was ``measured``, from its lowest to its highest."""
+    if measured is None:
         return (grey.astype(np.uint16) >> 8).astype(np.uint8)
-    finite = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
-    return np.asarray(np.interp(finite, (finite.min(), max(finite.max(), finite.min() + 1e-12)), (0, 255)), np.uint8)
+    low, high = measured
+    return np.asarray(np.interp(_finite(grey), (low, max(high, low + 1e-12)), (0, 255)), np.uint8)
 
 
 def _why(name: str, start: bytes, error: Exception) -> str:
@@ -210,7 +282,7 @@ def _why(name: str, start: bytes, error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"{name} is no picture that can be read. Known formats: {', '.join(_FORMATS)}"
+        return f"{name} is no picture that can be read. Known formats: {', '.join(FORMATS)}"
     return f"{name} is damaged: {reason(error)}. Copy or download it again, or save it anew"
 
 

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from mmpipe.errors import ImageError, MissingDependencyError, OutputError
 from mmpipe.types import Image
+from mmpipe.vision import images
 from mmpipe.vision.images import load, save
 
 RED, GREEN, WHITE, GREY = (255, 0, 0), (0, 255, 0), (255, 255, 255), (128, 128, 128)
@@ -141,37 +142,131 @@ def test_a_strip_is_scaled_down_to_at_least_a_pixel():
     assert load(encoded(Pillow.new("RGB", (4000, 1)), "PNG"), max_px=100).pixels.shape[0] == 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process's memory in /proc")
-def test_a_huge_jpeg_is_shrunk_while_it_is_decoded(tmp_path):
-    """In a process of its own, whose memory tells: decoded in full, and in colour, it would be 432 MB."""
-    (tmp_path / "huge.jpg").write_bytes(encoded(Pillow.new("L", (12_000, 12_000), 200), "JPEG"))
-    script = """if True:
-        import re, sys
-        from pathlib import Path
-        from mmpipe.vision.images import load
-        image = load(sys.argv[1], max_px=1_000_000)
-        print(image.width_px, image.height_px, *re.findall(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()))
-    """
-    result = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "huge.jpg"], check=True, capture_output=True, text=True
-    )
-    width_px, height_px, peak_kb = map(int, result.stdout.split())
-    assert (width_px, height_px) == (1000, 1000)
-    assert peak_kb < 150_000
+PEAK = """if True:
+    import re, sys
+    from pathlib import Path
+    from mmpipe.vision.images import load
+    def peak_kb():
+        return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    content = Path(sys.argv[1]).read_bytes()
+    load(content[:0] + Path(sys.argv[2]).read_bytes())  # what is loaded with the first picture
+    before_kb = peak_kb()
+    image = load(content, max_px=1_000_000)
+    print(image.width_px, image.height_px, peak_kb() - before_kb)
+"""
+
+
+def memory_kb(tmp_path, pictures, content):
+    """What it takes to load ``content``, in a process of its own, and the size that comes of it."""
+    (tmp_path / "picture").write_bytes(content)
+    command = [sys.executable, "-c", PEAK, tmp_path / "picture", pictures / "cat.jpg"]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    *size, peak_kb = map(int, result.stdout.split())
+    return tuple(size), peak_kb
+
+
+def test_a_huge_jpeg_is_shrunk_while_it_is_decoded(tmp_path, pictures):
+    """Decoded in full, and in colour, it would be 432 MB."""
+    content = encoded(Pillow.new("L", (12_000, 12_000), 200), "JPEG")
+    size, peak_kb = memory_kb(tmp_path, pictures, content)
+    assert size == (1000, 1000)
+    assert peak_kb < 60_000
+
+
+def measured_picture():
+    return Pillow.fromarray(np.linspace(0, 1, 2000 * 2000, dtype=np.float32).reshape(2000, 2000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "options"),
+    [
+        ("PNG", lambda: Pillow.new("RGBA", (2000, 2000), (1, 2, 3, 4)), {}),
+        ("PNG", lambda: Pillow.new("LA", (2000, 2000)), {}),
+        ("TIFF", measured_picture, {"compression": "tiff_lzw"}),
+        ("TIFF", lambda: Pillow.new("RGBA", (2000, 2000)), {"compression": "tiff_deflate", "tiffinfo": {278: 2000}}),
+        ("WEBP", lambda: Pillow.new("RGBA", (2000, 2000)), {"lossless": True, "method": 0}),
+        ("JPEG2000", lambda: Pillow.new("RGBA", (2000, 2000)), {}),
+        ("GIF", lambda: Pillow.new("P", (2000, 2000)), {}),
+        ("AVIF", lambda: Pillow.new("RGB", (2000, 2000)), {"speed": 10}),
+    ],
+)
+def test_what_a_pixel_takes_at_most_is_known(tmp_path, pictures, kind, picture, options):
+    """By that number pictures are refused before they are decoded."""
+    _, peak_kb = memory_kb(tmp_path, pictures, encoded(picture(), kind, **options))
+    assert peak_kb * 1024 < images.BYTES_PER_PX[kind] * 4_000_000 + 24_000_000  # what is kept, and conversions of bands
+
+
+def several_scans(width, height):
+    """A baseline JPEG with a scan for each colour, all of it grey: no program writes such, and libjpeg holds all of its
+    coefficients. Each block is two bits: nothing new, and the end."""
+    size = struct.pack(">HH", height, width)
+    frame = b"\x08" + size + b"\x03" + b"".join(bytes((n, 0x11, 0)) for n in (1, 2, 3))
+    one_code = bytes([1] + 15 * [0]) + b"\0"
+    blocks = -(-width // 8) * -(-height // 8)
+    parts = [(0xDB, b"\0" + bytes([1] * 64)), (0xC0, frame), (0xC4, b"\x00" + one_code), (0xC4, b"\x10" + one_code)]
+    out = b"\xff\xd8" + b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in parts)
+    for n in (1, 2, 3):
+        scan = bytes((1, n, 0, 0, 63, 0))
+        out += struct.pack(">BBH", 0xFF, 0xDA, len(scan) + 2) + scan + bytes(-(-blocks * 2 // 8))
+    return out + b"\xff\xd9"
+
+
+def test_a_jpeg_in_several_passes_has_the_smaller_limit(tmp_path, pictures):
+    """Its coefficients are all held while it is decoded, and no shrinking helps."""
+    assert load(several_scans(16, 16)).pixels.shape == (16, 16, 3)
+    _, peak_kb = memory_kb(tmp_path, pictures, several_scans(2000, 2000))
+    assert peak_kb * 1024 < 12 * 4_000_000 + 24_000_000
+    for content in (several_scans(9000, 9000), encoded(Pillow.new("L", (9000, 9000)), "JPEG", progressive=True)):
+        with pytest.raises(ImageError, match="9000 x 9000 pixels"):
+            load(content)
+
+
+def jpeg_headers(*kinds, width=8, height=8):
+    """The headers of a JPEG with frames of ``kinds``, and no picture behind them."""
+    frame = b"\x08" + struct.pack(">HH", height, width) + b"\x01\x01\x11\x00"
+    scan = bytes((1, 1, 0, 0, 63, 0))
+    segments = [*((0xC0 + kind, frame) for kind in kinds), (0xDA, scan)]
+    return b"\xff\xd8" + b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in segments)
+
+
+@pytest.mark.parametrize("kind", [3, 5, 6, 7, 9, 10, 11, 13, 14, 15])
+def test_kinds_of_jpeg_that_nobody_writes_never_reach_the_decoder(kind, monkeypatch):
+    """Headers alone: what libjpeg does with the rest of some, when it is told to shrink them, is for its makers."""
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda *_: pytest.fail("draft() was called"))
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=rf"SOF{kind}\)"):
+        load(jpeg_headers(kind, width=9000, height=9000))
+    with pytest.raises(ImageError, match="headers are no JPEG's"):  # hidden behind one that is fine
+        load(jpeg_headers(0, kind))
+
+
+def test_headers_that_two_readers_could_read_in_two_ways_are_refused():
+    whole = jpeg_headers(0)
+    for content in (
+        whole[:2] + b"\0\0" + whole[2:],  # something between the segments
+        whole[:2] + b"\xff\xd8" + whole[2:],  # a second beginning
+        whole[:2] + b"\xff\xc0\0\1" + whole[2:],  # a length below that of the length itself
+        whole[:2] + b"\xff\xd0" + whole[2:],  # a mark that belongs into a scan
+        whole[:9],
+    ):
+        with pytest.raises(ImageError, match=r"headers are no JPEG's|no picture"):
+            load(content)
+
+
+def test_only_what_is_decoded_in_one_pass_is_shrunk_meanwhile(monkeypatch):
+    drafted = []
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda self, *_: drafted.append(self))
+    load(encoded(Pillow.new("RGB", (100, 100)), "JPEG", progressive=True), max_px=100)
+    load(several_scans(100, 100), max_px=100)
+    assert not drafted
+    load(encoded(Pillow.new("RGB", (100, 100)), "JPEG"), max_px=100)
+    assert len(drafted) == 1
 
 
 def test_more_pixels_than_can_be_decoded_are_refused_from_the_header_alone():
     for side_px in (9000, 10_000, 30_000):  # below the limit at which Pillow warns, below that at which it refuses
         with pytest.raises(ImageError, match=rf"{side_px} x {side_px} pixels.*up to 64 million.*Save it smaller"):
             load(png_header(side_px, side_px))
-
-
-def test_a_progressive_jpeg_has_the_smaller_limit(monkeypatch):
-    """Its coefficients are all held while it is decoded, and no shrinking helps."""
-    monkeypatch.setattr("mmpipe.vision.images.MAX_DECODED_PX", 1000)
-    assert load(encoded(Pillow.new("L", (100, 100)), "JPEG"))
-    with pytest.raises(ImageError, match="100 x 100"):
-        load(encoded(Pillow.new("L", (100, 100)), "JPEG", progressive=True))
 
 
 def test_a_file_too_big_is_not_opened(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmpipe.audio import media
+from mmpipe.audio.containers import describe
 from mmpipe.audio.recognition import load_recogniser
 from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions, speech_chunks
 from mmpipe.errors import MediaError
@@ -69,15 +70,15 @@ class Ear:
         return Audio(held)
 
 
-def load_question(path: Path) -> Audio:
+def load_question(source: media.Source) -> Audio:
     """A recording of a question.
 
     Raises:
         MediaError: it cannot be read, or is longer than :data:`MAX_QUESTION_S`.
     """
-    duration_s = media.probe(path).duration_s
+    duration_s = media.probe(source).duration_s
     if duration_s is not None and duration_s > MAX_QUESTION_S:
         raise MediaError(
-            f"{str(path)!r} lasts {duration_s:.0f} s; a spoken question may last {MAX_QUESTION_S:.0f} s. Cut it"
+            f"{describe(source)!r} lasts {duration_s:.0f} s; a spoken question may last {MAX_QUESTION_S:.0f} s. Cut it"
         )
-    return media.load(path)
+    return media.load(source, max_duration_s=MAX_QUESTION_S)

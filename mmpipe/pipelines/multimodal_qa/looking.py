@@ -33,8 +33,8 @@ class KeptFile:
         return file
 
 
-#: Where a picture comes from: a path, the bytes of a file, or a picture that was read before.
-ImageSource = str | Path | bytes | Image | KeptFile
+#: Where a picture comes from: a path, the bytes of a file, a picture that was read before, or a stranger.
+ImageSource = str | Path | bytes | Image | KeptFile | images.IsolatedImage
 #: What is kept of a picture to look at it, 3 MB. Encoders see less; a camera's picture is decoded four times as fast.
 LOOK_PX = 1_000_000
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
+from mmpipe.audio.media import IsolatedMedia
 from mmpipe.errors import InputError, LanguageError
 from mmpipe.fusion.chat import Message, interleave
 from mmpipe.fusion.sampling import SamplingOptions
@@ -17,7 +18,7 @@ from mmpipe.translate import NAMES, TextTranslator, language_code
 from mmpipe.types import Audio
 
 #: What is asked: a text, or a recording of it.
-QuestionText = str | Path | Audio
+QuestionText = str | Path | Audio | IsolatedMedia
 #: More than any language model here has room for; what is longer is not even cut into tokens.
 MAX_CHARACTERS = 100_000
 #: So many are compared within a few seconds.
@@ -87,7 +88,7 @@ class Question:
         if isinstance(text, str):
             content = interleave(text, pictures)
         else:
-            content = (*pictures, load_question(text) if isinstance(text, Path) else text)
+            content = (*pictures, text if isinstance(text, Audio) else load_question(text))
         return cls([Message("user", content)], **options)
 
     def after(self, messages: Sequence[Message]) -> Self:
