@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mmpipe.untrusted.image import UntrustedImage
 from mmpipe.untrusted.media import UntrustedMedia
+from mmpipe.untrusted.opus import UntrustedOpus
 from mmpipe.untrusted.process import Limits, close, start
 
-__all__ = ["Limits", "UntrustedImage", "UntrustedMedia", "close", "start"]
+__all__ = ["Limits", "UntrustedImage", "UntrustedMedia", "UntrustedOpus", "close", "start"]

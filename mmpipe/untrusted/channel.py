@@ -12,7 +12,8 @@ import struct
 from enum import Enum
 from typing import Any
 
-_HEADER = struct.Struct("<cI")
+#: Of a message: its kind, and the length of what follows.
+HEADER = struct.Struct("<cI")
 #: The largest message: a picture of as many pixels as are kept.
 MAX_BYTES = 64 * 2**20
 _MAX_JSON_BYTES = 2**20
@@ -46,7 +47,7 @@ class Channel:
             OSError: the other side has gone.
         """
         data = memoryview(json.dumps(content).encode() if isinstance(content, dict) else content).cast("B")
-        self._socket.sendall(_HEADER.pack(kind.value, len(data)))
+        self._socket.sendall(HEADER.pack(kind.value, len(data)))
         self._socket.sendall(data)
 
     def receive(self) -> tuple[Kind, bytes]:
@@ -56,7 +57,7 @@ class Channel:
             BrokenChannelError: there is none, or it is none.
             TimeoutError: it does not come in time.
         """
-        name, length = _HEADER.unpack(self._read(_HEADER.size))
+        name, length = HEADER.unpack(self._read(HEADER.size))
         try:
             kind = Kind(name)
         except ValueError as error:
@@ -77,6 +78,12 @@ class Channel:
                 raise BrokenChannelError("the connection was closed")
             view = view[count:]
         return bytes(found)
+
+    def detach(self) -> socket.socket:
+        """The connection, for another way to read it: this one is closed."""
+        connection, self._socket = self._socket, socket.socket()
+        self._socket.close()
+        return connection
 
     def close(self) -> None:
         self._socket.close()

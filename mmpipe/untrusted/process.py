@@ -172,7 +172,7 @@ def _environment() -> dict[str, str]:
 
 _SERVER = ForkServer()
 atexit.register(_SERVER.close)
-start, close = _SERVER.start, _SERVER.close
+start, close, request = _SERVER.start, _SERVER.close, _SERVER.request
 
 
 @contextmanager
@@ -184,8 +184,8 @@ def requested(
     Raises: as :meth:`ForkServer.request`.
     """
     with places:
-        request = _SERVER.request(task, arguments, files, limits, name)
+        child = request(task, arguments, files, limits, name)
         try:
-            yield request
+            yield child
         finally:
-            request.end()
+            child.end()
