@@ -53,7 +53,11 @@ def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
         return names
 
     good, bad = asyncio.run(asyncio.wait_for(talk(), 60))
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    warnings = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name != "mmpipe.batching.worker"  # which took both in one batch
+    ]
     assert [f"session {bad}" in text for text in warnings] == [True]
     assert not [text for text in warnings if good in text]
 
@@ -202,7 +206,7 @@ def test_an_internal_error_ends_its_session_with_a_reason(
         started = await wire.start()
         session = hub.sessions[started["session"]]
 
-        def broken(packet: object) -> None:
+        async def broken(packet: object) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(session, "hear", broken)
@@ -221,18 +225,19 @@ def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_rea
     async def talk() -> None:
         app, hub = rig.app()
         wires = [rig.wire(app) for _ in range(3)]
+        heard = {}
         for wire in wires:
             await wire.start(to="pt")
             for packet in rig.packets(rig.spell(SAID)):  # and no finish: somebody is in the middle of it
                 wire.say(packet)
             wire.say({"type": "ping"})
-            await wire.until("pong")
+            heard[wire] = await wire.until("pong")
         away = wires.pop()
         away.vanish()
         await away.task
         await hub.stop()
         for wire in wires:
-            messages = await wire.rest()
+            messages = heard[wire] + await wire.rest()
             assert rig.committed(messages) == rig.text(SAID)
             assert messages[-1]["type"] == "ended"
             assert "shutting down" in messages[-1]["reason"]
