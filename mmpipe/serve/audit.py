@@ -67,7 +67,7 @@ class AuditLog:
         self._handler: _PrivateFileHandler | None = None
         if path is not None:
             try:
-                self._handler = _PrivateFileHandler(path, maxBytes=max_bytes, backupCount=kept_files, encoding="utf-8")
+                self._handler = _PrivateFileHandler(path, max_bytes, kept_files)
             except OSError as error:
                 raise InputError(
                     f"The audit log {str(path)!r} cannot be written: {error.strerror or error}."
@@ -177,6 +177,10 @@ class _PrivateFileHandler(RotatingFileHandler):
 
     _failed = False  # since a line was written last
     _lost = False  # the line at hand
+
+    def __init__(self, path: Path, max_bytes: int, kept_files: int) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=kept_files, encoding="utf-8", delay=True)
+        self.stream = self._open()  # now, so that a mistake shows
 
     def _open(self) -> Any:
         for path in [Path(self.baseFilename), *(Path(f"{self.baseFilename}.{n + 1}") for n in range(self.backupCount))]:

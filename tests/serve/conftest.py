@@ -284,6 +284,7 @@ class Rig:
     packets = staticmethod(packets)
     committed = staticmethod(committed)
     get = staticmethod(get)
+    app_of = staticmethod(create_app)
 
 
 @pytest.fixture
