@@ -133,6 +133,7 @@ class Wire:
     def __init__(self, app: FastAPI, headers: Mapping[str, str] | None = None, address: str = "127.0.0.1") -> None:
         self.reading = asyncio.Event()  # cleared: the client does not read, and the server's sending waits
         self.reading.set()
+        self.gone = False  # True: sending to it fails, as uvicorn's does once the client's close was received
         self.closed_with: int | None = None
         self.denied_with: int | None = None  # a status of HTTP, in place of a connection
         self._sent_packets = 0
@@ -159,6 +160,8 @@ class Wire:
     async def _serve(self, app: FastAPI, scope: dict[str, Any]) -> None:
         async def send(message: Any) -> None:
             await self.reading.wait()
+            if self.gone:
+                raise OSError("the client has disconnected")
             self._to_client.put_nowait(message)
 
         await app(scope, self._to_server.get, send)
