@@ -15,6 +15,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8765,
     max_sessions: Annotated[int, typer.Option(help="Sessions at the same time.", min=1)] = 16,
+    max_sessions_per_address: Annotated[
+        int, typer.Option(help="Of them, from one address, where no keys are asked for; this machine is exempt.", min=1)
+    ] = 4,
     origin: Annotated[list[str] | None, typer.Option(help="Web page that may connect; may be given again.")] = None,
     api_keys: Annotated[Path | None, typer.Option(help="File with a key on each line; also MMPIPE_API_KEYS.")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of keys with names: `mmpipe keys new`.")] = None,
@@ -36,6 +39,7 @@ def serve(
 
     options = ServeOptions(
         max_sessions=max_sessions,
+        max_sessions_per_address=max_sessions_per_address,
         allowed_origins=tuple(origin or ()),
         api_keys=read_api_keys(api_keys),
         keys_file=keys,

@@ -61,14 +61,15 @@ class Access:
         self._options, self._audit, self._today = options, audit, today
         self._guesses = GuessLimiter(clock)
         self._rates = Rates(clock)
+        self._wanted = bool(options.api_keys) or options.keys_file is not None
         self.ring = self._read()
 
-    def _read(self) -> KeyRing:
+    def _read(self, *, may_be_empty: bool = False) -> KeyRing:
         keys = plain_keys(self._options.api_keys)
         if self._options.keys_file is not None:
-            keys += read_keys(self._options.keys_file)
-        if keys and all(key.expired(self._today()) for key in keys):
-            logger.warning("every API key has expired: nobody can use this server")
+            keys += read_keys(self._options.keys_file, may_be_empty=may_be_empty)
+        if self._wanted and all(key.expired(self._today()) for key in keys):
+            logger.warning("every API key has expired, or there is none: nobody can use this server")
         return KeyRing(keys)
 
     def reload(self) -> None:
@@ -76,7 +77,7 @@ class Access:
         if self._options.keys_file is None:
             return
         try:
-            self.ring = self._read()
+            self.ring = self._read(may_be_empty=True)  # the last key was revoked: nobody, and not everybody
         except InputError as error:
             logger.error("the keys stay as they were: %s", error)  # noqa: TRY400  (the message says all)
             self._audit.note("keys.reload_failed")
@@ -94,7 +95,7 @@ class Access:
         Raises:
             RefusedError: it is missing, wrong, expired, or not good for ``right``.
         """
-        if not self.ring:
+        if not self._wanted:
             return None
         if given and (wait_s := self._guesses.wait_s(address)) > 0:
             text = f"Too many wrong API keys came from your address. Wait {wait_s:.0f} s."
@@ -115,7 +116,7 @@ class Access:
     def allow(self, given: str | None, right: str = "metrics") -> bool:
         """Whether ``given`` is good for ``right``, without noting anything."""
         key = self.ring.find(given) if given else None
-        return not self.ring or (key is not None and right in key.rights and not key.expired(self._today()))
+        return not self._wanted or (key is not None and right in key.rights and not key.expired(self._today()))
 
     def begin(self, caller: Caller) -> None:
         """Count a session, or another request, that ``caller`` begins.

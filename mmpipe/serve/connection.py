@@ -110,7 +110,9 @@ class Connection:
         """End the connection, soon, for the reason that ``farewell`` gives."""
         if not self._leaving.done():
             self._leaving.set_result(farewell)
-        if self._opening_time is not None:  # nothing came yet: do not wait for it any more
+        if (
+            self._opening_time is not None and not self._opening_time.expired()
+        ):  # nothing came yet: do not wait for it any more
             self._opening_time.reschedule(asyncio.get_running_loop().time())
 
     @property
@@ -124,6 +126,8 @@ class Connection:
         try:
             try:
                 async with asyncio.timeout(self._options.start_timeout_s) as self._opening_time:
+                    if self._leaving.done():  # it had to make room before it was here
+                        raise self._leaving.result()
                     opening = await self._opening()
             finally:
                 self._opening_time = None

@@ -303,7 +303,7 @@ class Hub:
         )
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.audit.flush()
+        self.audit.close()  # and is opened again, should anything follow
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

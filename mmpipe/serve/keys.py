@@ -103,19 +103,19 @@ def plain_keys(keys: Collection[str]) -> list[ApiKey]:
 # --- the file ---
 
 
-def read_keys(path: Path) -> list[ApiKey]:
+def read_keys(path: Path, *, may_be_empty: bool = False) -> list[ApiKey]:
     """The keys of a file.
 
     Raises:
         InputError: it cannot be read, holds no key, or has a mistake, which is named with its line.
     """
     keys = _parse(_read(path), path)
-    if not keys:
+    if not (keys or may_be_empty):
         raise InputError(
             f"The file of keys {str(path)!r} holds no key: make one with `mmpipe keys new NAME --file {path}`."
         )
-    if os.name == "posix" and path.stat().st_mode & 0o004:
-        logger.warning("everybody on this machine can read %s: chmod 600 it", path)
+    if os.name == "posix" and path.stat().st_mode & 0o026:
+        logger.warning("others on this machine can read or change %s: chmod 600 it", path)
     return keys
 
 

@@ -192,7 +192,7 @@ def test_a_full_disk_loses_lines_and_ends_nothing(
     assert caplog.text.count("the audit log cannot be written") == 1
     assert caplog.text.count("the audit log is written again") == 1
     assert "session.ended" in [line["what"] for line in lines(path)]
-    assert capsys.readouterr().err == ""  # logging would print a traceback for each line
+    assert "Logging error" not in capsys.readouterr().err  # which logging would print for each line
 
 
 def test_a_line_that_was_broken_off_does_not_spoil_the_next(tmp_path: Path) -> None:

@@ -326,6 +326,18 @@ def test_sessions_of_a_key_that_was_revoked_or_has_expired_end_with_a_reason(rig
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
+def test_where_the_last_key_was_revoked_nobody_gets_in(rig: Any, tmp_path: Path) -> None:
+    path = keys_file(tmp_path / "keys.toml", alice="")
+    hub = rig.hub(keys_file=path)
+    assert hub.keys.check("key of alice", None, "live") is not None
+    remove_key(path, "alice")
+    hub.reload()
+    for given in ("key of alice", None, ""):
+        with pytest.raises(RefusedError):
+            hub.keys.check(given, None, "live")
+        assert not hub.keys.allow(given)
+
+
 def test_hangup_reads_the_keys_again_and_a_broken_file_changes_nothing(
     rig: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, settle: Callable[..., Any]
 ) -> None:
