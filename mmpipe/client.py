@@ -18,7 +18,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -26,22 +26,21 @@ import numpy as np
 from mmpipe.audio import media
 from mmpipe.errors import MmpipeError
 from mmpipe.extras import require
-from mmpipe.pipelines.live.events import (
-    Committed,
-    Ended,
-    Event,
-    Interrupted,
-    LanguageDetected,
-    Partial,
-    Spoken,
-    Stats,
-    Translated,
-    Warned,
-)
+from mmpipe.pipelines.live.events import Ended, Event, Interrupted, Spoken
 from mmpipe.serve.encoder import PacketEncoder
 from mmpipe.serve.packets import SoundFormat
-from mmpipe.serve.wire import PATH, Close, Packet, ProtocolError, from_pcm16
-from mmpipe.types import SPEECH_RATE_HZ, Audio, Word
+from mmpipe.serve.server_messages import (
+    MAX_MESSAGE_BYTES,
+    Acknowledged,
+    Nothing,
+    ServerProtocolError,
+    SpokenHead,
+    Started,
+    parse,
+    refusal,
+)
+from mmpipe.serve.wire import PATH, Close, Packet, ProtocolError
+from mmpipe.types import SPEECH_RATE_HZ
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,13 +54,11 @@ RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)
 MAX_UNACKNOWLEDGED_S = 60.0
 #: Events that nobody has read yet. Beyond it the connection is not read.
 MAX_UNREAD = 256
+MAX_UNREAD_BYTES = 64_000_000
 ACK_EVERY_EVENTS = 16
 BLOCK_S = 0.1  # of a file
-
-_KINDS: dict[str, type[Event]] = {
-    kind.type: kind
-    for kind in (Partial, Committed, Translated, Spoken, Interrupted, LanguageDetected, Stats, Warned, Ended)
-}
+#: For the server to answer ``start`` or ``resume``: it may have a voice to load.
+ANSWER_WITHIN_S = 60.0
 
 
 class ConnectionLostError(MmpipeError):
@@ -103,6 +100,7 @@ class LiveClient:
     Raises, from any method:
         ProtocolError: the server refuses the session or ends it; ``close`` says why.
         ConnectionLostError: it cannot be reached, or not any more, after all attempts.
+        ServerProtocolError: it says what is not mmpipe's protocol.
         MissingDependencyError: the extra "client" is not installed.
     """
 
@@ -134,7 +132,9 @@ class LiveClient:
         self._last_event = 0
         self._interrupted_at = 0  # event before which nothing is to be played any more
         self._since_ack = 0
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue(MAX_UNREAD)
+        self._events: asyncio.Queue[tuple[Event, int] | None] = asyncio.Queue(MAX_UNREAD)  # with their bytes
+        self._unread_bytes = 0
+        self._read = asyncio.Event()  # something of that was read
         self._work = asyncio.Event()  # there may be something to send
         self._room = asyncio.Event()
         self._attempts = 0  # to connect, since the last one that brought anything
@@ -183,7 +183,10 @@ class LiveClient:
         return self
 
     async def __anext__(self) -> Event:
-        while (event := await self._events.get() if not (self._over and self._events.empty()) else None) is not None:
+        while (found := await self._events.get() if not (self._over and self._events.empty()) else None) is not None:
+            event, size_bytes = found
+            self._unread_bytes -= size_bytes
+            self._read.set()
             if not (isinstance(event, Spoken) and event.seq < self._interrupted_at):
                 return event
         if self._failure is not None:
@@ -220,6 +223,8 @@ class LiveClient:
     async def _run(self) -> None:
         try:
             await self._stay_connected()
+        except ServerProtocolError as error:
+            self._fail(ServerProtocolError(f"The server at {self._url} does not speak mmpipe's protocol: {error}."))
         except MmpipeError as error:
             self._fail(error)
         except Exception as error:
@@ -242,8 +247,9 @@ class LiveClient:
                 if await self._connect():
                     return
                 reason: object = "the connection was lost"
-            except (OSError, TimeoutError, self._exceptions) as error:
-                reason = error
+            except (OSError, TimeoutError, self._exceptions.WebSocketException) as error:
+                self._understand(error)
+                reason = str(error) or type(error).__name__
             except ProtocolError as error:
                 if not error.close.resumable:
                     raise
@@ -258,18 +264,32 @@ class LiveClient:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  (no secret)
 
     @property
-    def _exceptions(self) -> type[Exception]:
-        found: type[Exception] = require("websockets.exceptions", "client", "The client").WebSocketException
-        return found
+    def _exceptions(self) -> Any:
+        return require("websockets.exceptions", "client", "The client")
+
+    def _understand(self, error: Exception) -> None:
+        """Raise what ``error`` of a connection means, if another attempt would only meet it again.
+
+        Raises:
+            ProtocolError: the server refuses the connection, and says why.
+            ServerProtocolError: it sends what no client would keep.
+        """
+        if isinstance(error, self._exceptions.InvalidStatus) and (found := refusal(error.response.body)) is not None:
+            raise found from error
+        sent = error.sent if isinstance(error, self._exceptions.ConnectionClosed) else None
+        if sent is not None and sent.code == Close.TOO_LARGE:
+            raise ServerProtocolError(f"a message is longer than {MAX_MESSAGE_BYTES} bytes") from error
 
     async def _connect(self) -> bool:
         """One connection, until it is over. Gives whether the session is."""
         connecting = self._library.connect(
-            self._url, additional_headers=self._headers, compression=None, max_size=1_000_000
+            self._url, additional_headers=self._headers, compression=None, max_size=MAX_MESSAGE_BYTES
         )
         async with connecting as connection:
             await connection.send(json.dumps(self._opening()))
-            self._started(await self._control(connection))
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                answer = parse(await connection.recv())
+            self._started(answer)
             sending = asyncio.create_task(self._send_all(connection))
             try:
                 await self._receive_all(connection)
@@ -286,22 +306,22 @@ class LiveClient:
             return self.options.message()
         return {"type": "resume", "session": self.session, "token": self._token, "last_event": self._last_event}
 
-    def _started(self, message: dict[str, Any]) -> None:
+    def _started(self, message: object) -> None:
+        if not isinstance(message, Started):
+            raise ServerProtocolError("it does not answer with 'started'")
+        self._acknowledged(message.next_packet)
         self.reconnections += self.session is not None
-        self.session, self._token, self._idle_s = message["session"], message["token"], message["idle_s"]
-        self._acknowledged(message["next_packet"])
-        self._next_packet = message["next_packet"]
+        self.session, self._token, self._idle_s = message.session, message.token, message.idle_s
+        self._next_packet = message.next_packet
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
     def _acknowledged(self, next_packet: int) -> None:
+        if next_packet > self._encoder.packets:
+            raise ServerProtocolError("it has packets that were never sent")
         while self._kept and self._kept[0][0].seq < next_packet:
             self._kept_s -= self._kept.popleft()[1]
         self._room.set()
-
-    async def _control(self, connection: ClientConnection) -> dict[str, Any]:
-        """The next message, where it must be JSON."""
-        return _parsed(await connection.recv())
 
     async def _send_all(self, connection: ClientConnection) -> None:
         finished = False
@@ -325,53 +345,41 @@ class LiveClient:
 
     async def _receive_all(self, connection: ClientConnection) -> None:
         while not self._over:
-            message = await self._control(connection)
-            self._attempts = 0
-            if message["type"] == "ack":
-                self._acknowledged(message["next_packet"])
-            elif message["type"] in _KINDS:
-                event = await self._event(connection, message)
-                if isinstance(event, Interrupted):
-                    self._interrupted_at = event.seq
-                await self._events.put(event)
-                self._last_event = event.seq
-                self._over = isinstance(event, Ended)
+            message, size_bytes = await self._whole(connection)
+            if isinstance(message, Acknowledged):
+                self._acknowledged(message.next_packet)
+            elif isinstance(message, Event):
+                await self._keep_event(message, size_bytes)
                 self._since_ack += 1
-                if self._over or isinstance(event, Spoken) or self._since_ack >= ACK_EVERY_EVENTS:
+                if self._over or isinstance(message, Spoken) or self._since_ack >= ACK_EVERY_EVENTS:
                     self._since_ack = 0
-                    await connection.send(json.dumps({"type": "ack", "event": event.seq}))
+                    await connection.send(json.dumps({"type": "ack", "event": message.seq}))
+            elif not isinstance(message, Nothing):
+                raise ServerProtocolError("a session begins within a session")
+            self._attempts = 0
 
-    async def _event(self, connection: ClientConnection, message: dict[str, Any]) -> Event:
-        """The event that ``message`` announces, with its sound."""
-        kind = _KINDS[message["type"]]
-        values = {field.name: message[field.name] for field in fields(kind) if field.name in message}
-        if kind is Committed:
-            values["words"] = tuple(Word(**word) for word in message["words"])
-        if kind is Spoken:
-            samples = np.zeros(message["samples"], np.float32)
-            received = 0
-            while received < len(samples):
-                chunk = await connection.recv()
-                if isinstance(chunk, str):
-                    _parsed(chunk)  # the server gives up in the middle
-                    raise ProtocolError(Close.BAD_MESSAGE, "The server sent text where the sound of an event goes on.")
-                packet = Packet.unpack(chunk)
-                piece = from_pcm16(packet.payload)
-                samples[packet.position : packet.position + len(piece)] = piece
-                received += len(piece)
-            values["audio"] = Audio(samples, message["rate_hz"])
-        return kind(**values)
+    async def _keep_event(self, event: Event, size_bytes: int) -> None:
+        if event.seq <= self._last_event:
+            raise ServerProtocolError(f"event {event.seq} came after event {self._last_event}")
+        if isinstance(event, Interrupted):
+            self._interrupted_at = event.seq
+        while self._unread_bytes and self._unread_bytes + size_bytes > MAX_UNREAD_BYTES:
+            self._read.clear()
+            await self._read.wait()
+        self._unread_bytes += size_bytes
+        await self._events.put((event, size_bytes))
+        self._last_event = event.seq
+        self._over = isinstance(event, Ended)
 
-
-def _parsed(text: str | bytes) -> dict[str, Any]:
-    """
-    Raises:
-        ProtocolError: it is an error of the server.
-    """
-    message: dict[str, Any] = json.loads(text)
-    if message["type"] == "error":
-        raise ProtocolError(Close[message["code"].upper()], message["text"], message.get("retry_after_s"))
-    return message
+    async def _whole(self, connection: ClientConnection) -> tuple[object, int]:
+        """The next message, an event with its sound, and how many bytes it takes."""
+        text = await connection.recv()
+        message = parse(text)
+        if not isinstance(message, SpokenHead):
+            return message, len(text)
+        while not message.complete:
+            message.add(await connection.recv())
+        return message.event(), len(text) + 2 * len(message.sound)
 
 
 async def send_file(client: LiveClient, source: media.Source) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mmpipe
-from mmpipe.cli import ask, bench, demo, live, recordings, serve, speech, train, weights
+from mmpipe.cli import ask, bench, demo, keys, live, recordings, serve, speech, train, transcripts, weights
 from mmpipe.cli.console import out, set_up_logging
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ app.command()(speech.languages)
 app.command()(weights.doctor)
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
+app.add_typer(keys.app, name="keys")
+app.add_typer(transcripts.app, name="transcripts")
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """What a long job has finished, on disk, so that an interrupted one goes on where it stopped.
 
 A job is a folder with ``journal.jsonl`` (a head, then a line for each finished sentence) and ``speech.pcm`` (16-bit
-mono, one sentence after the other). Lines are flushed as they come: a killed process loses the sentence it was at.
+mono, one sentence after the other). Lines are flushed as they come: a killed process loses the sentence it was at. It
+holds what was said, and only its owner can read it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -44,7 +46,8 @@ class Journal:
         with writing(self.folder):
             if not resume:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # from before, with other permissions
             if resume:
                 self._read()
         self._files = ExitStack()  # open from the first sentence on
@@ -106,8 +109,8 @@ class Journal:
         speech = None
         with writing(self.folder):
             if self._out is None:
-                self._out = self._files.enter_context(self._lines.open("a", encoding="utf-8"))
-                self._pcm = self._files.enter_context(self._speech.open("ab"))
+                self._out = self._files.enter_context(_private(self._lines, "a", encoding="utf-8"))
+                self._pcm = self._files.enter_context(_private(self._speech, "ab"))
             if item.speech is not None:
                 start = self._pcm.tell()
                 self._pcm.write((np.clip(item.speech.samples, -1, 1) * 32767).astype("<i2").tobytes())
@@ -131,3 +134,8 @@ class Journal:
         """The job is done: nothing to resume."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _private(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file that, if it is new, only its owner can read."""
+    return open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, 0o600))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from mmpipe.serve.access import Caller, RefusedError, bearer
 from mmpipe.serve.eventlog import Entry
 from mmpipe.serve.hub import Hub
 from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
@@ -34,33 +37,83 @@ class Connection:
         self.sent_seq = 0
         self.allowed_bytes = hub.options.max_unsent_bytes
         self._websocket, self._hub, self._options = websocket, hub, hub.options
-        self._heard_from_s = hub.clock.now_s()
+        self._caller = Caller(address=websocket.client.host if websocket.client else None)
+        self._began_s = self._heard_from_s = hub.clock.now_s()
         self._leaving: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
+        self._opening_time: asyncio.Timeout | None = None  # while the first message is waited for
         self._acknowledged_s = 0.0
         self._ack_due = self._pong_due = False
+        self._bytes_in = self._bytes_out = 0
+        self._why = "lost"  # it ended: for the audit log
 
     async def serve(self) -> None:
         websocket, hub = self._websocket, self._hub
-        if not origin_allowed(websocket.headers.get("origin"), self._options.allowed_origins):
-            hub.metrics.closed.labels(Close.ORIGIN.code).inc()
-            await websocket.close(Close.ORIGIN)  # before it was accepted, that is HTTP 403
-            return
-        if hub.connections >= self._options.max_connections:
-            hub.metrics.closed.labels(Close.BUSY.code).inc()
-            await websocket.close(Close.BUSY)
+        try:
+            self._admit_connection()
+        except RefusedError as refusal:
+            await self._deny(refusal)
             return
         hub.metrics.connections.inc()
+        self._note("connection.opened")
         try:
+            await websocket.accept()
             session = await self._open()
             if session is not None:
                 await self._converse(session)
         finally:
+            hub.room.leave(self)
             hub.metrics.connections.dec()
+            self._note(
+                "connection.closed",
+                why=self._why,
+                seconds=round(hub.clock.now_s() - self._began_s, 1),
+                bytes_in=self._bytes_in,
+                bytes_out=self._bytes_out,
+            )
+
+    def _admit_connection(self) -> None:
+        """Look at what the handshake shows, before anything is accepted.
+
+        Raises:
+            RefusedError: the page may not connect, or the key is not good.
+        """
+        headers, keys = self._websocket.headers, self._hub.keys
+        if not origin_allowed(headers.get("origin"), self._options.allowed_origins):
+            text = "Pages of this origin may not connect."
+            raise RefusedError(Close.ORIGIN, text, "origin", 403)
+        if bearer(headers.get("authorization")) is not None:
+            key = keys.check_header(headers.get("authorization"), self._caller.address, "live")
+            self._caller = replace(self._caller, key=key)
+        self._hub.room.enter(self, self._caller)
+
+    async def _deny(self, refusal: RefusedError) -> None:
+        """An answer of HTTP instead of a connection, where the server can give one; else it is 403."""
+        self._hub.metrics.closed.labels(refusal.close.code).inc()
+        self._hub.metrics.refused.labels(refusal.why).inc()
+        self._note("connection.refused", why=refusal.why)
+        try:
+            if "websocket.http.response" in (self._websocket.scope.get("extensions") or {}):
+                headers = {"Retry-After": f"{refusal.retry_after_s:.0f}"} if refusal.retry_after_s else {}
+                if refusal.status == 401:
+                    headers["WWW-Authenticate"] = "Bearer"
+                answer = JSONResponse(_error(refusal), refusal.status, headers)
+                await self._websocket.send_denial_response(answer)
+            else:
+                await self._websocket.close(refusal.close)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            logger.debug("a refusal did not arrive: %r", error)
+
+    def _note(self, what: str, **facts: str | float | None) -> None:
+        self._hub.audit.note(what, who=self._caller.name, address=self._caller.address, **facts)
 
     def leave(self, farewell: ProtocolError) -> None:
         """End the connection, soon, for the reason that ``farewell`` gives."""
         if not self._leaving.done():
             self._leaving.set_result(farewell)
+        if (
+            self._opening_time is not None and not self._opening_time.expired()
+        ):  # nothing came yet: do not wait for it any more
+            self._opening_time.reschedule(asyncio.get_running_loop().time())
 
     @property
     def idle_s(self) -> float:
@@ -70,22 +123,25 @@ class Connection:
 
     async def _open(self) -> ServedSession | None:
         """The session that the client asks for; None: it was sent away, or has gone."""
-        self._hub.connections += 1
         try:
-            await self._websocket.accept()
-            async with asyncio.timeout(self._options.start_timeout_s):
-                opening = await self._opening()
-            session = await self._enter(opening)
+            try:
+                async with asyncio.timeout(self._options.start_timeout_s) as self._opening_time:
+                    if self._leaving.done():  # it had to make room before it was here
+                        raise self._leaving.result()
+                    opening = await self._opening()
+            finally:
+                self._opening_time = None
+                self._hub.room.leave(self)
+            return await self._enter(opening)
         except TimeoutError:
-            await self._say_farewell(ProtocolError(Close.IDLE, "No start message came. docs/protocol.md shows one."))
+            farewell = ProtocolError(Close.IDLE, "No start message came. docs/protocol.md shows one.")
+            if self._leaving.done():
+                farewell = self._leaving.result()
+            await self._say_farewell(farewell)
         except ProtocolError as farewell:
             await self._say_farewell(farewell)
         except WebSocketDisconnect:
-            pass
-        else:
-            return session
-        finally:
-            self._hub.connections -= 1
+            self._why = "left"
         return None
 
     async def _opening(self) -> Opening:
@@ -95,30 +151,31 @@ class Connection:
         return parse_opening(message)
 
     async def _enter(self, opening: Opening) -> ServedSession:
-        header = self._websocket.headers.get("authorization", "")
-        given = header[len(_BEARER) :].strip() if header.lower().startswith(_BEARER) else None
+        keys = self._hub.keys
         if opening.api_key is not None:
-            given = opening.api_key.get_secret_value()
-        if not self._hub.keys.allow(given):
-            raise ProtocolError(Close.UNAUTHORISED, "The API key is missing or wrong.")
+            key = keys.check(opening.api_key.get_secret_value(), self._caller.address, "live")
+            self._caller = replace(self._caller, key=key)
+        elif self._caller.key is None:
+            keys.check(None, self._caller.address, "live")  # there may be none, where none is wanted
+        if self._caller.key is not None:
+            self._note("key.used")
         if isinstance(opening, Resume):
-            session = self._hub.resume(opening)
+            session = self._hub.resume(opening, self._caller)
             session.log.acknowledge(opening.last_event)
             self.sent_seq = opening.last_event
             # what has gathered may be sent before it counts as slowness
             self.allowed_bytes += session.log.bytes_after(self.sent_seq)
         else:
-            session = await self._hub.admit(opening)
+            session = await self._hub.admit(opening, self._caller)
         session.attach(self)
         return session
 
     # --- the conversation ---
 
     async def _converse(self, session: ServedSession) -> None:
-        tasks = [
-            asyncio.create_task(self._send_events(session)),
-            asyncio.create_task(self._receive(session)),
-        ]
+        sending = asyncio.create_task(self._send_events(session))
+        receiving = asyncio.create_task(self._receive(session))
+        tasks = [sending, receiving]
         farewell: ProtocolError | None = None
         cause: str | None = None  # why the session will not be resumed
         try:
@@ -126,11 +183,15 @@ class Connection:
             if self._leaving.done():
                 farewell = self._leaving.result()
             else:
-                farewell = next(task for task in tasks if task.done()).result()
+                if sending.done() and isinstance(sending.exception(), WebSocketDisconnect):
+                    # sending finds out that the client has gone; only receiving, with which code
+                    await asyncio.wait([receiving], timeout=self._options.close_timeout_s)
+                farewell = next(task for task in (receiving, sending) if task.done()).result()
         except ProtocolError as error:
             farewell = error
         except WebSocketDisconnect as gone:
             cause = "left" if gone.code == Close.DONE else None  # uvicorn gives others to a network that was lost
+            self._why = cause or "lost"
         except Exception:
             logger.exception("session %s: internal error", session.id)
             session.end_soon("failed", "internal error")
@@ -148,14 +209,15 @@ class Connection:
 
     async def _receive(self, session: ServedSession) -> ProtocolError:
         while True:
+            await asyncio.sleep(0)  # many may be there already, and others have their turns
             message = await self._next_message()
             session.spend_message()
             if isinstance(message, bytes):
-                session.hear(Packet.unpack(message))
+                await session.hear(Packet.unpack(message))
             else:
                 match parse_control(message):
                     case Finish(packets=packets):
-                        session.finish(packets)
+                        await session.finish(packets)
                         self._ack_due = True
                     case Ack(event=event):
                         session.log.acknowledge(min(event, self.sent_seq))
@@ -176,6 +238,7 @@ class Connection:
         content: str | bytes | None = message.get("text")
         if content is None:
             content = bytes(message["bytes"])
+        self._bytes_in += len(content)
         if len(content) > self._options.max_message_bytes:
             raise ProtocolError(
                 Close.TOO_LARGE,
@@ -206,6 +269,7 @@ class Connection:
         await self._websocket.send_text(entry.text)
         for chunk in entry.sound:
             await self._websocket.send_bytes(chunk)
+        self._bytes_out += entry.size_bytes
 
     def _started(self, session: ServedSession) -> dict[str, Any]:
         return {
@@ -224,14 +288,23 @@ class Connection:
 
     async def _say_farewell(self, farewell: ProtocolError) -> None:
         self._hub.metrics.closed.labels(farewell.close.code).inc()
+        self._why = farewell.close.code
+        if isinstance(farewell, RefusedError):
+            self._why = farewell.why
+            self._hub.metrics.refused.labels(farewell.why).inc()
+            self._note("session.refused", why=farewell.why)
         try:
             async with asyncio.timeout(self._options.close_timeout_s):
                 if farewell.close is not Close.DONE:
-                    error: dict[str, Any] = {"type": "error", "code": farewell.close.code, "text": str(farewell)}
-                    if farewell.retry_after_s is not None:
-                        error["retry_after_s"] = farewell.retry_after_s
-                    await self._send(error)
+                    await self._send(_error(farewell))
                 if self._websocket.application_state is not WebSocketState.DISCONNECTED:
                     await self._websocket.close(farewell.close, farewell.close.code)
         except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
             logger.debug("a farewell did not arrive: %r", error)  # the client has gone, or does not read
+
+
+def _error(farewell: ProtocolError) -> dict[str, Any]:
+    error: dict[str, Any] = {"type": "error", "code": farewell.close.code, "text": str(farewell)}
+    if farewell.retry_after_s is not None:
+        error["retry_after_s"] = farewell.retry_after_s
+    return error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
 from dataclasses import dataclass
 
 from mmpipe.pipelines.live import Event, Spoken, Translated
@@ -21,6 +22,7 @@ _REPLACES = {
     "stats": {"stats"},
     "interrupted": {"spoken"},
 }
+_REPLACEABLE = frozenset().union(*_REPLACES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,7 @@ class Entry:
     kind: str
     text: str
     sound: tuple[bytes, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.text) + sum(map(len, self.sound))
+    size_bytes: int
 
 
 class EventLog:
@@ -52,26 +51,31 @@ class EventLog:
         self.size_bytes = 0
         self._keep_bytes = keep_bytes
         self._entries: list[Entry] = []
+        self._replaceable: defaultdict[str, deque[int]] = defaultdict(deque)  # their numbers, by kind
+        self._counted_seq = self._counted_bytes = 0  # what lies behind that number: bytes_after it
 
     def add(self, event: Event, sent_seq: int) -> bool:
         """Note ``event``. ``sent_seq``: the last one that was sent. False: there is no room without losing some."""
         kind = _kind(event)
-        replaces = _REPLACES.get(kind, ())
-        for entry in [entry for entry in self._entries if entry.kind in replaces]:
-            self._entries.remove(entry)
-            self.size_bytes -= entry.size_bytes
-            self.replaced += entry.seq > sent_seq
+        for replaced in _REPLACES.get(kind, ()):
+            seqs = self._replaceable[replaced]
+            self.replaced += sum(seq > sent_seq for seq in seqs)
+            while seqs:
+                self._remove(bisect_left(self._entries, seqs[0], key=_seq))
         entry = _entry(event, kind)
         self._entries.append(entry)
+        if kind in _REPLACEABLE:
+            self._replaceable[kind].append(entry.seq)
         self.size_bytes += entry.size_bytes
+        self._counted_bytes += entry.size_bytes
         self.last_seq = event.seq
         while self.size_bytes > self._keep_bytes and self._entries[0].seq <= sent_seq:
-            self.forgotten_seq = self._take_first().seq
+            self._forget_first()
         return self.size_bytes <= self._keep_bytes
 
     def acknowledge(self, seq: int) -> None:
         while self._entries and self._entries[0].seq <= seq:
-            self.forgotten_seq = self._take_first().seq
+            self._forget_first()
 
     def after(self, seq: int) -> Entry | None:
         """The first event after ``seq``."""
@@ -79,15 +83,32 @@ class EventLog:
         return self._entries[at] if at < len(self._entries) else None
 
     def bytes_after(self, seq: int) -> int:
-        return sum(entry.size_bytes for entry in self._entries[self._place(seq) :])
+        """Asked at every event, with a ``seq`` that mostly grows: only what it has passed since is looked at."""
+        if seq < self._counted_seq:  # a client has come back for what was sent already
+            self._counted_seq, self._counted_bytes = 0, self.size_bytes
+        passed = self._entries[self._place(self._counted_seq) : self._place(seq)]
+        self._counted_seq = seq
+        self._counted_bytes -= sum(entry.size_bytes for entry in passed)
+        return self._counted_bytes
 
     def _place(self, seq: int) -> int:
-        return bisect_right(self._entries, seq, key=lambda entry: entry.seq)
+        return bisect_right(self._entries, seq, key=_seq)
 
-    def _take_first(self) -> Entry:
-        entry = self._entries.pop(0)
+    def _forget_first(self) -> None:
+        self.forgotten_seq = self._entries[0].seq
+        self._remove(0)
+
+    def _remove(self, at: int) -> None:
+        entry = self._entries.pop(at)
         self.size_bytes -= entry.size_bytes
-        return entry
+        if entry.seq > self._counted_seq:
+            self._counted_bytes -= entry.size_bytes
+        if entry.kind in _REPLACEABLE:
+            self._replaceable[entry.kind].popleft()  # of its kind, the oldest is always taken first
+
+
+def _seq(entry: Entry) -> int:
+    return entry.seq
 
 
 def _kind(event: Event) -> str:
@@ -104,4 +125,5 @@ def _entry(event: Event, kind: str) -> Entry:
         found["samples"] = len(samples)
         starts = range(0, len(samples), CHUNK)
         sound = tuple(Packet(event.seq, at, to_pcm16(samples[at : at + CHUNK])).pack() for at in starts)
-    return Entry(event.seq, kind, json.dumps(found, ensure_ascii=False), sound)
+    text = json.dumps(found, ensure_ascii=False)
+    return Entry(event.seq, kind, text, sound, len(text) + sum(map(len, sound)))

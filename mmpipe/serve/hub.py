@@ -5,42 +5,71 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Coroutine, Mapping
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from typing import Any
 
 from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.pipelines.live import LiveModels
+from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback, network_of
+from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.messages import Resume, Start
 from mmpipe.serve.metrics import Metrics
-from mmpipe.serve.options import ApiKeys, ServeOptions
-from mmpipe.serve.session import ServedSession
+from mmpipe.serve.options import ServeOptions
+from mmpipe.serve.session import ServedSession, Surroundings
+from mmpipe.serve.transcripts import TranscriptKeys, TranscriptStore
 from mmpipe.serve.wire import Close, ProtocolError
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
-RETRY_AFTER_S = 10.0
 
 
 class Hub:
-    """Sessions over shared models. Used on one event loop."""
+    """Sessions over shared models. Used on one event loop.
 
-    def __init__(self, models: LiveModels, options: ServeOptions | None = None, clock: Clock | None = None) -> None:
+    ``today``: the day in UTC, for keys that expire.
+
+    Raises:
+        InputError: a file of keys has a mistake, or something that is to be kept cannot be.
+    """
+
+    def __init__(
+        self,
+        models: LiveModels,
+        options: ServeOptions | None = None,
+        clock: Clock | None = None,
+        audit: AuditLog | None = None,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
         self.models = models
-        self.options = options or ServeOptions()
+        options = self.options = options or ServeOptions()
         self.clock = clock or MonotonicClock()
         self.sessions: dict[str, ServedSession] = {}
-        self.keys = ApiKeys(self.options.api_keys)
+        self.audit = audit or AuditLog(options.audit_log)
+        self.keys = Access(options, self.clock, self.audit, today)
+        self.room = WaitingRoom(options.max_connections, options.max_connections_per_address)
         self.load = LoadMeter(lambda: models.recogniser_stats, lambda: models.answers, self.clock)
         self.metrics = Metrics(self._stages)
-        self.connections = 0  # that have not begun a session
+        self.transcripts: TranscriptStore | None = None
+        if options.transcripts is not None:
+            encryption = TranscriptKeys(options.transcripts_key) if options.transcripts_key else None
+            self.transcripts = TranscriptStore(options.transcripts, encryption, options.keep_days)
         self.unready: str | None = "models are being warmed up"
-        self._checking = 0  # sessions that are being admitted
+        self._around = Surroundings(models, options, self.clock, self.metrics, self.load, self.audit, self.transcripts)
+        self._checking: list[Caller] = []  # whose sessions are being admitted
         self._stopping = False
         self._probe: asyncio.Task[None] | None = None  # whether a recogniser that was stuck answers again
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Those that have not begun a session."""
+        return len(self.room)
 
     # --- ready ---
 
@@ -68,30 +97,44 @@ class Hub:
 
     # --- admission ---
 
-    async def admit(self, start: Start) -> ServedSession:
+    async def admit(self, start: Start, caller: Caller) -> ServedSession:
         """A new session.
 
         Raises:
             ProtocolError: not now, or not with these options.
         """
+        self._bound_ended()
         if (reason := self.not_ready) is not None:
-            raise ProtocolError(Close.BUSY, f"Not ready: {reason}.", RETRY_AFTER_S)
-        if self.live_sessions + self._checking >= self.options.max_sessions:
-            raise ProtocolError(
-                Close.BUSY, f"All {self.options.max_sessions} sessions are taken. Try again later.", RETRY_AFTER_S
-            )
+            raise _busy(f"Not ready: {reason}.", "not_ready")
+        if self.live_sessions + len(self._checking) >= self.options.max_sessions:
+            raise _busy(f"All {self.options.max_sessions} sessions are taken. Try again later.", "full")
+        self._check_share(caller)
         if (reason := self.load.refusal(self.options)) is not None:
-            raise ProtocolError(Close.BUSY, f"The machine is full: {reason}. Try again later.", RETRY_AFTER_S)
-        self._checking += 1
+            raise _busy(f"The machine is full: {reason}. Try again later.", "load")
+        self.keys.begin(caller)
+        self._checking.append(caller)
         try:
             await self._check(start)
-            session = ServedSession(self.models, start, self.options, self.clock, self.metrics, self.load)
+            session = ServedSession(self._around, start, caller)
         finally:
-            self._checking -= 1
+            self._checking.remove(caller)
         self.sessions[session.id] = session
         self.metrics.started.inc()
+        self.audit.note("session.started", who=caller.name, address=caller.address, session=session.id)
         logger.info("session %s begins", session.id)
         return session
+
+    def _check_share(self, caller: Caller) -> None:
+        """Nobody takes all the seats: a key has some, and where there are no keys an address has."""
+        others = [session.caller for session in self.sessions.values() if not session.ended] + self._checking
+        if caller.key is not None:
+            seats = self.keys.seats(caller.key)
+            if sum(other.key is not None and other.key.digest == caller.key.digest for other in others) >= seats:
+                raise _busy(f"The key {caller.name!r} has all its {seats} sessions. End one, or wait.", "seats")
+        elif not is_loopback(caller.address):
+            network, most = network_of(caller.address), self.options.max_sessions_per_address
+            if sum(network_of(other.address) == network for other in others) >= most:
+                raise _busy(f"Your address has {most} sessions, which is all that it may. End one, or wait.", "address")
 
     async def _check(self, start: Start) -> None:
         """Say now what could not work, rather than with the first sentence."""
@@ -112,7 +155,7 @@ class Hub:
         except MmpipeError as error:
             raise ProtocolError(Close.BAD_MESSAGE, str(error)) from error
 
-    def resume(self, request: Resume) -> ServedSession:
+    def resume(self, request: Resume, caller: Caller) -> ServedSession:
         """The session that ``request`` belongs to.
 
         Raises:
@@ -120,7 +163,9 @@ class Hub:
         """
         session = self.sessions.get(request.session)
         expected = session.token if session else ""
-        if session is None or not hmac.compare_digest(request.token.get_secret_value().encode(), expected.encode()):
+        given = request.token.get_secret_value()
+        fits = hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+        if session is None or not fits or _digest(session.caller) != _digest(caller):
             raise ProtocolError(Close.UNKNOWN_SESSION, "There is no such session, or no more. Start another.")
         if request.last_event < session.log.forgotten_seq:
             raise ProtocolError(
@@ -129,6 +174,7 @@ class Hub:
         if request.last_event > session.log.last_seq:
             raise ProtocolError(Close.BAD_MESSAGE, f"Event {request.last_event} has never been: there is a mistake.")
         self.metrics.resumed.inc()
+        self.audit.note("session.resumed", who=caller.name, address=caller.address, session=session.id)
         logger.info("session %s is resumed after event %d", session.id, request.last_event)
         return session
 
@@ -155,11 +201,19 @@ class Hub:
         if self.models.stuck and self._probe is None:
             self._probe = asyncio.create_task(self.warm_up())
             self._probe.add_done_callback(lambda _: setattr(self, "_probe", None))
+        self._bound_ended()
+        self.audit.flush()
+        if self.transcripts is not None:
+            self._expire_transcripts(self.transcripts)
         for session in list(self.sessions.values()):
             away_s = now_s - session.away_since_s if session.away_since_s is not None else 0.0
             if away_s > options.grace_s:
                 del self.sessions[session.id]
                 await session.end("away", "the client did not come back")
+            elif session.ended_s is not None and now_s - session.ended_s > options.grace_s:
+                self._let_go(session)
+            elif not session.ending and (why := self.keys.lost(session.caller.key)) is not None:
+                self._in_background(session.end(why, f"the API key is {why}", options.drain_s))
             elif now_s - session.began_s > options.max_session_s and not session.ending:
                 reason = f"a session may last {options.max_session_s / 60:.0f} minutes"
                 self._in_background(session.end("length", reason, options.drain_s))
@@ -168,14 +222,76 @@ class Hub:
                     f"Nothing came for {options.idle_s:g} s. Send sound, silence or a ping; connect again to resume."
                 )
                 session.listener.leave(ProtocolError(Close.IDLE, reason))
-        connected = sum(session.connected for session in self.sessions.values())
+        going_on = [session for session in self.sessions.values() if not session.ended]
+        connected = sum(session.connected for session in going_on)
         self.metrics.sessions.labels("connected").set(connected)
-        self.metrics.sessions.labels("away").set(len(self.sessions) - connected)
+        self.metrics.sessions.labels("away").set(len(going_on) - connected)
+        self.metrics.sessions.labels("ended").set(len(self.sessions) - len(going_on))
+        self.metrics.replay_bytes.set(sum(session.log.size_bytes for session in self.sessions.values()))
+
+    def _bound_ended(self) -> None:
+        """Sessions that have ended are kept for their clients to fetch the rest, and not without bound."""
+        ended = sorted(
+            (session for session in self.sessions.values() if session.ended_s is not None),
+            key=lambda session: session.ended_s or 0.0,
+        )
+        count, size_bytes = len(ended), sum(session.log.size_bytes for session in ended)
+        for session in ended:  # the oldest first
+            if count <= self.options.max_ended_sessions and size_bytes <= self.options.max_ended_bytes:
+                break
+            count, size_bytes = count - 1, size_bytes - session.log.size_bytes
+            self._let_go(session)
+
+    def _let_go(self, session: ServedSession) -> None:
+        """Of a session that has ended, whatever its client has not fetched."""
+        self.sessions.pop(session.id, None)
+        self.metrics.dropped_sessions.inc()
+        if session.listener is not None:
+            session.listener.leave(ProtocolError(Close.GONE, "The session has ended, and its events are not kept."))
+
+    def _expire_transcripts(self, store: TranscriptStore) -> None:
+        if not store.due:
+            return
+
+        async def expire() -> None:
+            try:
+                count = await asyncio.to_thread(store.expire)
+            except (OSError, MmpipeError):
+                logger.exception("old transcripts could not be removed")
+                return
+            if count:
+                logger.info("%d transcripts were removed: they were too old", count)
+                self.audit.note("transcripts.expired", count=count)
+
+        self._in_background(expire())
 
     async def sweep_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            await self.sweep()
+        with self._reloading_on_hangup():
+            while True:
+                await self.sweep()
+                await asyncio.sleep(SWEEP_S)
+
+    @contextmanager
+    def _reloading_on_hangup(self) -> Iterator[None]:
+        """While there is something to read again, SIGHUP means that, and not the end of the process."""
+        wanted = self.options.keys_file is not None or self.options.audit_log is not None
+        loop = asyncio.get_running_loop()
+        try:
+            if wanted:
+                loop.add_signal_handler(signal.SIGHUP, self.reload)
+        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+            logger.debug("no reloading on SIGHUP here: %r", error)  # another system, or not the main thread
+            wanted = False
+        try:
+            yield
+        finally:
+            if wanted:
+                loop.remove_signal_handler(signal.SIGHUP)
+
+    def reload(self) -> None:
+        """Read the keys again, and open the audit log again, where somebody has moved it away. Sessions go on."""
+        self.audit.reopen()
+        self.keys.reload()
 
     async def stop(self, reason: str = "the server is shutting down") -> None:
         """Admit nobody, finish what was said, end every session. May be called twice."""
@@ -187,6 +303,7 @@ class Hub:
         )
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.audit.close()  # and is opened again, should anything follow
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -197,3 +314,11 @@ class Hub:
 
     def _stages(self) -> Mapping[str, BatcherStats]:
         return self.models.batchers.stats()
+
+
+def _busy(text: str, why: str) -> RefusedError:
+    return RefusedError(Close.BUSY, text, why, 503, RETRY_AFTER_S)
+
+
+def _digest(caller: Caller) -> bytes | None:
+    return caller.key.digest if caller.key else None

@@ -20,6 +20,11 @@ class Metrics:
     def __init__(self, stages: Callable[[], Mapping[str, BatcherStats]]) -> None:
         registry = self.registry = CollectorRegistry()
         self.sessions = Gauge("mmpipe_sessions", "Sessions now.", ["client"], registry=registry)
+        self.replay_bytes = Gauge("mmpipe_replay_bytes", "Events kept for clients that come back.", registry=registry)
+        self.dropped_sessions = Counter(
+            "mmpipe_ended_sessions_dropped", "Sessions let go before all was fetched.", registry=registry
+        )
+        self.refused = Counter("mmpipe_refused", "Clients that were refused, and why.", ["why"], registry=registry)
         self.connections = Gauge("mmpipe_connections", "WebSocket connections now.", registry=registry)
         self.started = Counter("mmpipe_sessions_started", "Sessions begun.", registry=registry)
         self.resumed = Counter("mmpipe_sessions_resumed", "Reconnections to a session.", registry=registry)

@@ -22,6 +22,8 @@ WINDOW = 32
 MAX_JUMP = 10_000
 #: Longer stretches without sound are shortened to this: silence says nothing, and costs a little all the same.
 MAX_GAP_S = 30.0
+#: Sound is given out in pieces of at most this length: one is heard quickly, and behind it others have their turns.
+PIECE_S = 0.5
 
 
 class Reorder:
@@ -32,7 +34,8 @@ class Reorder:
         self.repeated = 0  # packets that came again, or after they were given up
         self.lost = 0  # packets that were given up
         self._window = window
-        self._held: dict[int, Packet] = {}
+        self._held: dict[int, Packet] = {}  # fewer than the window
+        self._newest = -1  # number that ever came
 
     def push(self, packet: Packet) -> Iterator[Packet]:
         """Packets that are next in turn now.
@@ -48,8 +51,9 @@ class Reorder:
                 Close.BAD_MESSAGE, f"Packet {packet.seq} came where {self.next_seq} was expected: count by one, from 0."
             )
         self._held[packet.seq] = packet
+        self._newest = max(self._newest, packet.seq)
         yield from self._in_turn()
-        while self._held and max(self._held) - self.next_seq >= self._window:
+        while self._held and self._newest - self.next_seq >= self._window:
             self._give_up()
             yield from self._in_turn()
 
@@ -94,25 +98,35 @@ class PacketDecoder:
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE_HZ)
         self._expected = 0  # position of the next packet if nothing is missing
 
-    def feed(self, packet: Packet) -> NDArray[np.float32]:
-        """float32 of shape (n,), what the resampler gives by now.
+    def pieces(self, packet: Packet) -> Iterator[NDArray[np.float32]]:
+        """float32 of shape (n,), what the resampler gives by now, in pieces of at most :data:`PIECE_S`.
+
+        A packet of a few bytes may stand for a long silence: whoever takes the pieces decides when to go on. All of
+        them are to be taken before those of the next packet.
 
         Raises:
             ProtocolError: the payload cannot be what was announced.
         """
         samples = self._decode(packet.payload)
         gap = (packet.position - self._expected) % WRAP
+        silence = 0
         if 0 < gap < WRAP // 2:  # else it overlaps with what was there: the sender's count is wrong, sound comes first
-            silence = np.zeros(min(gap, round(MAX_GAP_S * self._rate_hz)), np.float32)
-            samples = np.concatenate([silence, samples])
-            self._expected = packet.position - len(silence)
+            silence = min(gap, round(MAX_GAP_S * self._rate_hz))
+            self._expected = packet.position
         self._expected = (self._expected + len(samples)) % WRAP
-        self.received_s += len(samples) / self._rate_hz
-        return self._resample(samples)
+        longest = round(PIECE_S * self._rate_hz)
+        for at in range(0, silence, longest):
+            yield self._heard(np.zeros(min(longest, silence - at), np.float32))
+        for at in range(0, len(samples), longest):
+            yield self._heard(samples[at : at + longest])
 
     def flush(self) -> NDArray[np.float32]:
         """What the resampler holds back."""
         return self._pull(None) if self._resampler is not None else np.zeros(0, np.float32)
+
+    def _heard(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.received_s += len(samples) / self._rate_hz
+        return self._resample(samples)
 
     def _decode(self, payload: bytes) -> NDArray[np.float32]:
         if self._opus is None:

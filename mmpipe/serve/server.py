@@ -72,13 +72,8 @@ def run(
         InputError: the address cannot be used, or the folder for transcripts cannot be made.
     """
     options = options or ServeOptions()
-    if host not in ("127.0.0.1", "localhost", "::1") and not options.api_keys:
+    if host not in ("127.0.0.1", "localhost", "::1") and not (options.api_keys or options.keys_file):
         logger.warning("everybody who reaches %s may use this server: give API keys to change that", host)
-    if options.transcripts is not None:
-        try:
-            options.transcripts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"No transcripts can be kept in {str(options.transcripts)!r}: {error}.") from error
     sockets = [_listen(host, port)]
     with ExitStack() as stack:
         if models is None:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
-from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from mmpipe.batching import Clock
-from mmpipe.pipelines.live import Committed, Ended, Event, LiveModels, LiveSession, Partial, Stats, Translated
+from mmpipe.pipelines.live import Ended, Event, LiveModels, LiveSession, Partial, Stats
+from mmpipe.serve.access import Caller
+from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.eventlog import EventLog
 from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.messages import Start
 from mmpipe.serve.metrics import Metrics
 from mmpipe.serve.options import ServeOptions
 from mmpipe.serve.packets import PacketDecoder, Reorder, SoundFormat
+from mmpipe.serve.transcripts import TranscriptStore
 from mmpipe.serve.wire import OPUS_RATE_HZ, Close, Packet, ProtocolError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -38,37 +45,49 @@ class Listener(Protocol):
         """End the connection, soon."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the sessions of a server share."""
+
+    models: LiveModels
+    options: ServeOptions
+    clock: Clock
+    metrics: Metrics
+    load: LoadMeter
+    audit: AuditLog
+    transcripts: TranscriptStore | None = None
+
+
 class ServedSession:
     """One speaker: the live session, packets on their way in, events on their way out. Must be made inside a loop."""
 
-    def __init__(
-        self,
-        models: LiveModels,
-        start: Start,
-        options: ServeOptions,
-        clock: Clock,
-        metrics: Metrics,
-        load: LoadMeter,
-    ) -> None:
+    def __init__(self, around: Surroundings, start: Start, caller: Caller) -> None:
+        options, clock = around.options, around.clock
         self.id = secrets.token_hex(4)  # for logs
         self.token = secrets.token_urlsafe(24)  # for the client alone
+        self.caller = caller  # who began it
         self.began_s = clock.now_s()
+        self.ended_s: float | None = None
         self.away_since_s: float | None = self.began_s
         self.ended = False
         self.news = asyncio.Event()  # there may be something to send
         self.log = EventLog(options.replay_bytes)
-        self._start, self._options, self._clock, self._metrics, self._load = start, options, clock, metrics, load
+        self._start, self._options, self._clock = start, options, clock
+        self._metrics, self._load, self._audit = around.metrics, around.load, around.audit
         self._sound = SoundFormat(start.format, OPUS_RATE_HZ if start.format == "opus" else start.rate_hz)
         self._decoder = PacketDecoder(self._sound)
         self._reorder = Reorder()
         self._allowance = Allowance(options, clock)
-        self._transcript = Transcript(options.transcripts, self.id)
+        self._hearing = asyncio.Lock()
+        self._packets: deque[Packet] = deque()  # in order, that are not heard yet
+        self._pieces: Iterator[NDArray[np.float32]] | None = None  # of the packet before them
+        self._transcript = around.transcripts.begin(self.id) if around.transcripts else None
         self._listener: Listener | None = None
         self._sent_seq = 0  # by the last connection that was lost
         self._finished = False
         self._cause: tuple[str, str] | None = None  # why the server ends it: for the metrics, for the client
         self._stats: Stats | None = None
-        self._live = LiveSession(models, start.live_options(), clock, name=f"session {self.id}")
+        self._live = LiveSession(around.models, start.live_options(), clock, name=f"session {self.id}")
         self._collector = asyncio.create_task(self._collect(), name=f"session {self.id}")
 
     # --- sound in ---
@@ -94,52 +113,77 @@ class ServedSession:
         """
         self._allowance.spend()
 
-    def hear(self, packet: Packet) -> None:
-        """
+    async def hear(self, packet: Packet) -> None:
+        """Hear ``packet`` when its turn has come. Long sound, also long silence, leaves others their turns.
+
+        What is cancelled meanwhile, with its connection, is heard before what comes in the next one.
+
         Raises:
             ProtocolError: it is no packet of this session, or too much at a time.
         """
-        repeated, lost = self._reorder.repeated, self._reorder.lost
-        self._take(self._reorder.push(packet))
-        self._metrics.packets.labels("received").inc()
-        self._metrics.packets.labels("repeated").inc(self._reorder.repeated - repeated)
-        self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
+        async with self._hearing:
+            await self._work_off()
+            repeated, lost = self._reorder.repeated, self._reorder.lost
+            self._packets.extend(self._reorder.push(packet))
+            self._metrics.packets.labels("received").inc()
+            self._metrics.packets.labels("repeated").inc(self._reorder.repeated - repeated)
+            self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
+            await self._work_off()
 
     def note_playing(self, playing: bool) -> None:
         """The client's player plays the voice now, or does not."""
         self._live.note_playing(playing)
 
-    def finish(self, packets: int) -> None:
-        """The client will send no more than ``packets``. May be said twice."""
-        if self._finished or self.ended:
-            return
-        lost = self._reorder.lost
-        self._take(self._reorder.flush(packets))
-        self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
-        self._live.push(self._decoder.flush())
-        self._finish_live()
+    async def finish(self, packets: int) -> None:
+        """The client will send no more than ``packets``. May be said twice.
+
+        Raises:
+            ProtocolError: what was sent was too much at a time.
+        """
+        async with self._hearing:
+            await self._work_off()
+            if self._finished or self.ended:
+                return
+            lost = self._reorder.lost
+            self._packets.extend(self._reorder.flush(packets))
+            self._metrics.packets.labels("lost").inc(self._reorder.lost - lost)
+            await self._work_off()
+            self._live.push(self._decoder.flush())
+            self._finish_live()
 
     def _finish_live(self) -> None:
         if not self._finished:
             self._finished = True
             self._live.finish()
 
-    def _take(self, packets: Iterable[Packet]) -> None:
-        for packet in packets:
-            if self._finished or self.ended:
-                continue  # sound that comes behind the end is counted, and not heard
-            before_s, damaged = self.received_s, self._decoder.damaged
-            samples = self._decoder.feed(packet)
-            ahead_s = self.received_s - (self._clock.now_s() - self.began_s)
-            if ahead_s > self._options.max_ahead_s:
-                raise ProtocolError(
-                    Close.TOO_FAST,
-                    f"Sound comes {ahead_s:.0f} s faster than it is spoken: send it at its own pace. "
-                    "`mmpipe translate` is for recordings.",
-                )
-            self._metrics.heard.inc(self.received_s - before_s)
-            self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
+    async def _work_off(self) -> None:
+        while (samples := self._next_piece()) is not None:
             self._live.push(samples)
+            if self._pieces is not None or self._packets:
+                await asyncio.sleep(0)
+
+    def _next_piece(self) -> NDArray[np.float32] | None:
+        """The next sound that was taken in and not heard; None: there is none."""
+        if self._finished or self.ended:
+            self._packets.clear()  # sound that comes behind the end is counted, and not heard
+            self._pieces = None
+        before_s, damaged = self.received_s, self._decoder.damaged
+        samples = next(self._pieces, None) if self._pieces is not None else None
+        while samples is None and self._packets:
+            self._pieces = self._decoder.pieces(self._packets.popleft())
+            samples = next(self._pieces, None)
+        if samples is None:
+            self._pieces = None
+        ahead_s = self.received_s - (self._clock.now_s() - self.began_s)
+        if ahead_s > self._options.max_ahead_s:
+            raise ProtocolError(
+                Close.TOO_FAST,
+                f"Sound comes {ahead_s:.0f} s faster than it is spoken: send it at its own pace. "
+                "`mmpipe translate` is for recordings.",
+            )
+        self._metrics.heard.inc(self.received_s - before_s)
+        self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
+        return samples
 
     # --- connections ---
 
@@ -183,7 +227,8 @@ class ServedSession:
         if isinstance(event, Ended):
             event = self._close_with(event)
         self._measure(event)
-        self._transcript.add(event)
+        if self._transcript is not None:
+            self._transcript.add(event)
         if self._wanted(event):
             listener = self._listener
             fits = self.log.add(event, listener.sent_seq if listener else self._sent_seq)
@@ -194,12 +239,21 @@ class ServedSession:
         self.news.set()
 
     def _close_with(self, event: Ended) -> Ended:
-        self.ended = True
+        self.ended, self.ended_s = True, self._clock.now_s()
         cause, reason = self._cause or ("finished" if event.reason == "finished" else "failed", event.reason)
         self._metrics.ended.labels(cause).inc()
         level = logging.WARNING if cause == "failed" else logging.INFO
         logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, reason)
-        self._transcript.close()
+        self._audit.note(
+            "session.ended",
+            who=self.caller.name,
+            address=self.caller.address,
+            why=cause,
+            session=self.id,
+            seconds=round(self.received_s, 1),
+        )
+        if self._transcript is not None:
+            self._transcript.close()
         return replace(event, reason=reason)
 
     def _wanted(self, event: Event) -> bool:
@@ -239,6 +293,9 @@ class ServedSession:
             self._cause = self._cause or (cause, reason)
             await asyncio.sleep(0)  # a session that was made just now has not begun
             if drain_s:
+                with suppress(ProtocolError):  # too much at a time: what was heard before will do
+                    async with self._hearing:
+                        await self._work_off()
                 self._finish_live()
                 await asyncio.wait([self._collector], timeout=drain_s)
             await self._live.close(reason)
@@ -266,29 +323,3 @@ class Allowance:
         self._at_s = now_s
         if self._left < 0:
             raise ProtocolError(Close.TOO_FAST, f"More than {self._per_s:g} messages a second: send longer packets.")
-
-
-class Transcript:
-    """What was committed and translated, as JSON lines in a file of its own, so that it outlasts the server."""
-
-    def __init__(self, folder: Path | None, name: str) -> None:
-        self._path = folder / f"{name}.jsonl" if folder else None
-        self._file = None
-        if self._path:
-            try:
-                self._file = self._path.open("a", encoding="utf-8", buffering=1)
-            except OSError:
-                logger.exception("session %s: its transcript cannot be kept", name)
-
-    def add(self, event: Event) -> None:
-        if self._file and (isinstance(event, Committed) or (isinstance(event, Translated) and event.final)):
-            try:
-                self._file.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
-            except OSError:
-                logger.exception("%s cannot be written any more", self._path)
-                self.close()
-
-    def close(self) -> None:
-        if self._file:
-            self._file.close()
-            self._file = None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +118,18 @@ def test_no_room_for_the_journal_is_said(source: Path) -> None:
     blocked.write_text("a file where a folder should be")
     with pytest.raises(OutputError, match="Cannot write"):
         journal(source)
+
+
+def test_only_its_owner_reads_what_was_said(source: Path) -> None:
+    umask = os.umask(0)
+    try:
+        first = journal(source)
+        first.add(item(0), resume_s=0.95)
+        first.close()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(first.folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in first.folder.iterdir()} == {0o600}
+    first.folder.chmod(0o755)  # as it was made before
+    journal(source)
+    assert stat.S_IMODE(first.folder.stat().st_mode) == 0o700

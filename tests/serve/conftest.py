@@ -130,10 +130,12 @@ class FakeClock:
 class Wire:
     """A client of the application, message by message. Must be made inside a loop."""
 
-    def __init__(self, app: FastAPI, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, app: FastAPI, headers: Mapping[str, str] | None = None, address: str = "127.0.0.1") -> None:
         self.reading = asyncio.Event()  # cleared: the client does not read, and the server's sending waits
         self.reading.set()
+        self.gone = False  # True: sending to it fails, as uvicorn's does once the client's close was received
         self.closed_with: int | None = None
+        self.denied_with: int | None = None  # a status of HTTP, in place of a connection
         self._sent_packets = 0
         self._position = 0
         self._to_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -148,15 +150,18 @@ class Wire:
             "root_path": "",
             "scheme": "ws",
             "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
-            "client": ("127.0.0.1", 1),
+            "client": (address, 1),
             "server": ("127.0.0.1", 2),
             "subprotocols": [],
+            "extensions": {"websocket.http.response": {}},
         }
         self.task = asyncio.create_task(self._serve(app, scope))
 
     async def _serve(self, app: FastAPI, scope: dict[str, Any]) -> None:
         async def send(message: Any) -> None:
             await self.reading.wait()
+            if self.gone:
+                raise OSError("the client has disconnected")
             self._to_client.put_nowait(message)
 
         await app(scope, self._to_server.get, send)
@@ -185,6 +190,12 @@ class Wire:
         message = await asyncio.wait_for(self._to_client.get(), PATIENCE_S)
         if message["type"] == "websocket.accept":
             return await self.hear()
+        if message["type"] == "websocket.http.response.start":
+            self.denied_with = message["status"]
+            return await self.hear()
+        if message["type"] == "websocket.http.response.body":
+            self.denial = cast(dict[str, Any], json.loads(message["body"]))
+            return None
         if message["type"] == "websocket.close":
             self.closed_with = message.get("code", 1000)
             return None
@@ -276,6 +287,7 @@ class Rig:
     packets = staticmethod(packets)
     committed = staticmethod(committed)
     get = staticmethod(get)
+    app_of = staticmethod(create_app)
 
 
 @pytest.fixture

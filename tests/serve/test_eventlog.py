@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import time
+
 import numpy as np
 
 from mmpipe.pipelines.live import Committed, Event, Interrupted, Partial, Spoken, Stats, Translated
@@ -93,3 +96,37 @@ def test_over_its_bound_it_loses_nothing_that_was_not_sent() -> None:
     assert not log.add(make(3, "spoken"), 0)
     assert held(log) == [(1, "spoken"), (2, "spoken"), (3, "spoken")]
     assert log.forgotten_seq == 0
+
+
+def test_what_is_unsent_is_counted_rightly_whatever_is_added_replaced_and_let_go() -> None:
+    chance = random.Random(11)
+    kinds = ("partial", "committed", "draft", "final", "stats", "spoken", "interrupted")
+    log, sent = EventLog(400_000), 0
+    for seq in range(1, 2_000):
+        log.add(make(seq, chance.choice(kinds)), sent)
+        if chance.random() < 0.7:
+            sent = chance.randint(sent, seq)
+        if chance.random() < 0.1:
+            log.acknowledge(chance.randint(0, sent))
+        asked = sent if chance.random() < 0.9 else chance.randint(log.forgotten_seq, sent)
+        held_bytes = sum(entry.size_bytes for entry in log._entries if entry.seq > asked)
+        assert log.bytes_after(asked) == held_bytes
+        assert log.size_bytes == sum(entry.size_bytes for entry in log._entries)
+        assert [n for n, kind in held(log) if kind == "partial"] == list(log._replaceable["partial"])
+
+
+def test_a_client_that_never_acknowledges_does_not_make_each_event_dearer() -> None:
+    """All that was sent was looked at again, twice, for every event that came."""
+
+    def cost_s(count: int) -> float:
+        log = filled(*["committed"] * count, keep_bytes=1_000_000_000, sent_seq=0)
+        best = 1.0
+        for n in range(20):
+            began_s = time.perf_counter()
+            for k in range(50):
+                log.add(make(count + 50 * n + k + 1, "final"), count)
+                log.bytes_after(count)
+            best = min(best, time.perf_counter() - began_s)
+        return best
+
+    assert cost_s(20_000) < 5 * cost_s(100) + 1e-3

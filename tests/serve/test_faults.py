@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 SAID = list(range(12))
-#: As one: it comes all at once, and small letters begin no sentence.
-SENTENCES = ["W0 W1 W2 W3 W4. W5 W6 W7 W8 W9. W10 W11"]
 
 
 async def whole(rig: Any, wire: Any, said: Any = SAID) -> list[Any]:
@@ -21,6 +19,13 @@ async def whole(rig: Any, wire: Any, said: Any = SAID) -> list[Any]:
         wire.say(packet)
     wire.say({"type": "finish", "packets": len(sound)})
     return list(await wire.rest())
+
+
+def sentences(rig: Any, messages: list[Any]) -> list[str]:
+    """What was translated: everything, in one piece or several, as recognition came to it."""
+    found = [m["text"] for m in messages if m["type"] == "translated"]
+    assert " ".join(found) == rig.text(SAID).upper()
+    return found
 
 
 def test_a_recogniser_that_fails_once_is_not_noticed(rig: Any) -> None:
@@ -53,7 +58,11 @@ def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
         return names
 
     good, bad = asyncio.run(asyncio.wait_for(talk(), 60))
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    warnings = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name != "mmpipe.batching.worker"  # which took both in one batch
+    ]
     assert [f"session {bad}" in text for text in warnings] == [True]
     assert not [text for text in warnings if good in text]
 
@@ -146,7 +155,8 @@ def test_a_voice_that_fails_once_is_not_noticed(rig: Any) -> None:
         await wire.start(to="pt", speak=True, headphones=True, drafts=False)
         rig.beep.failing = 1
         messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
-        assert [m["text"] for m in messages if m["type"] == "spoken"] == 3 * SENTENCES  # in three pieces
+        spoken = [m["text"] for m in messages if m["type"] == "spoken"]
+        assert spoken == [text for text in sentences(rig, messages) for _ in text.split(". ")]  # in three pieces
         assert not [m for m in messages if m["type"] == "warning"]
 
     asyncio.run(asyncio.wait_for(talk(), 60))
@@ -160,9 +170,8 @@ def test_a_voice_that_always_fails_is_a_warning_and_captions_go_on(rig: Any) -> 
         rig.beep.failing = 1_000
         messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
         assert rig.committed(messages) == rig.text(SAID)
-        assert [m["text"] for m in messages if m["type"] == "translated"] == SENTENCES
         warnings = [m["text"] for m in messages if m["type"] == "warning"]
-        assert len(warnings) == len(SENTENCES)
+        assert len(warnings) == len(sentences(rig, messages))
         assert all("out of breath" in text for text in warnings)
         assert messages[-1]["reason"] == "finished"
 
@@ -178,9 +187,8 @@ def test_a_voice_that_hangs_skips_the_sentence_with_a_warning(rig: Any) -> None:
         rig.beep.gate.clear()
         messages = [m for m in await whole(rig, wire) if isinstance(m, dict)]
         assert rig.committed(messages) == rig.text(SAID)
-        assert [m["text"] for m in messages if m["type"] == "translated"] == SENTENCES
         warnings = [m["text"] for m in messages if m["type"] == "warning"]
-        assert len(warnings) == len(SENTENCES)
+        assert len(warnings) == len(sentences(rig, messages))
         assert all("did not answer within" in text for text in warnings)
         assert messages[-1]["reason"] == "finished"
         rig.beep.gate.set()  # and others speak again
@@ -188,7 +196,8 @@ def test_a_voice_that_hangs_skips_the_sentence_with_a_warning(rig: Any) -> None:
         other = rig.wire(app)
         await other.start(to="pt", speak=True, headphones=True, drafts=False)
         messages = [m for m in await whole(rig, other) if isinstance(m, dict)]
-        assert [m["text"] for m in messages if m["type"] == "spoken"] == 3 * SENTENCES  # in three pieces
+        spoken = [m["text"] for m in messages if m["type"] == "spoken"]
+        assert spoken == [text for text in sentences(rig, messages) for _ in text.split(". ")]  # in three pieces
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -202,7 +211,7 @@ def test_an_internal_error_ends_its_session_with_a_reason(
         started = await wire.start()
         session = hub.sessions[started["session"]]
 
-        def broken(packet: object) -> None:
+        async def broken(packet: object) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(session, "hear", broken)
@@ -221,18 +230,19 @@ def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_rea
     async def talk() -> None:
         app, hub = rig.app()
         wires = [rig.wire(app) for _ in range(3)]
+        heard = {}
         for wire in wires:
             await wire.start(to="pt")
             for packet in rig.packets(rig.spell(SAID)):  # and no finish: somebody is in the middle of it
                 wire.say(packet)
             wire.say({"type": "ping"})
-            await wire.until("pong")
+            heard[wire] = await wire.until("pong")
         away = wires.pop()
         away.vanish()
         await away.task
         await hub.stop()
         for wire in wires:
-            messages = await wire.rest()
+            messages = heard[wire] + await wire.rest()
             assert rig.committed(messages) == rig.text(SAID)
             assert messages[-1]["type"] == "ended"
             assert "shutting down" in messages[-1]["reason"]

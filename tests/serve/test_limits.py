@@ -152,15 +152,19 @@ def test_who_does_not_start_is_sent_away(rig: Any) -> None:
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
-def test_connections_that_do_not_start_are_bounded(rig: Any, settle: Callable[..., Any]) -> None:
+def test_connections_that_do_not_start_are_bounded_and_the_oldest_makes_room(
+    rig: Any, settle: Callable[..., Any]
+) -> None:
     async def talk() -> None:
         app, hub = rig.app(max_connections=3)
         waiting = [rig.wire(app) for _ in range(3)]
         await settle(lambda: hub.connections == 3)
         fourth = rig.wire(app)
-        assert await fourth.hear() is None
-        assert fourth.closed_with == 4503
-        for wire in waiting:
+        assert (await waiting[0].hear())["code"] == "busy"
+        assert await waiting[0].hear() is None
+        assert waiting[0].closed_with == 4503
+        await settle(lambda: hub.connections == 3)
+        for wire in (*waiting[1:], fourth):
             wire.vanish()
             await wire.task
         assert hub.connections == 0
@@ -250,9 +254,9 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MMPIPE_API_KEYS", "one, two")
     path = tmp_path / "keys"
     path.write_text("# for the stage\nthree\n\n")
-    assert read_api_keys(path) == {"one", "two", "three"}
+    assert read_api_keys(path) == ("one", "two", "three")
     monkeypatch.delenv("MMPIPE_API_KEYS")
-    assert read_api_keys() == frozenset()
+    assert read_api_keys() == ()
     path.write_text("# nobody\n")
     with pytest.raises(InputError, match="holds no API key"):
         read_api_keys(path)

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from mmpipe.serve.encoder import PacketEncoder
-from mmpipe.serve.packets import MAX_GAP_S, WINDOW, PacketDecoder, Reorder, SoundFormat
+from mmpipe.serve.packets import MAX_GAP_S, PIECE_S, WINDOW, PacketDecoder, Reorder, SoundFormat
 from mmpipe.serve.wire import WRAP, Packet, ProtocolError, from_pcm16, to_pcm16
 
 
 def packet(seq: int) -> Packet:
     return Packet(seq, seq * 100, b"\0\0")
+
+
+def fed(decoder: PacketDecoder, packet: Packet) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *decoder.pieces(packet)])
 
 
 def order(reorder: Reorder, seqs: list[int]) -> list[int]:
@@ -68,30 +72,30 @@ def test_pcm_survives_the_way() -> None:
 def test_a_gap_becomes_as_much_silence() -> None:
     decoder = PacketDecoder(SoundFormat())
     tone = to_pcm16(np.full(160, 0.5, np.float32))
-    assert len(decoder.feed(Packet(0, 0, tone))) == 160
-    after = decoder.feed(Packet(3, 480, tone))
+    assert len(fed(decoder, Packet(0, 0, tone))) == 160
+    after = fed(decoder, Packet(3, 480, tone))
     assert len(after) == 320 + 160
     assert np.all(after[:320] == 0)
     assert np.all(after[320:] == 0.5)
-    assert len(decoder.feed(Packet(4, 640, tone))) == 160  # and no more silence after that
+    assert len(fed(decoder, Packet(4, 640, tone))) == 160  # and no more silence after that
 
 
 def test_positions_may_pass_their_largest_value() -> None:
     decoder = PacketDecoder(SoundFormat())
     tone = to_pcm16(np.full(160, 0.5, np.float32))
     decoder._expected = WRAP - 160
-    assert len(decoder.feed(Packet(0, WRAP - 160, tone))) == 160
-    assert len(decoder.feed(Packet(1, 0, tone))) == 160
-    assert len(decoder.feed(Packet(3, 320, tone))) == 320
+    assert len(fed(decoder, Packet(0, WRAP - 160, tone))) == 160
+    assert len(fed(decoder, Packet(1, 0, tone))) == 160
+    assert len(fed(decoder, Packet(3, 320, tone))) == 320
 
 
 def test_a_position_that_runs_back_or_away_costs_little() -> None:
     decoder = PacketDecoder(SoundFormat())
     tone = to_pcm16(np.full(160, 0.5, np.float32))
-    assert len(decoder.feed(Packet(0, 0, tone))) == 160
-    assert len(decoder.feed(Packet(1, 40, tone))) == 160
-    assert len(decoder.feed(Packet(2, 2**30, tone))) == 160 + MAX_GAP_S * 16_000
-    assert len(decoder.feed(Packet(3, 2**30 + 160, tone))) == 160
+    assert len(fed(decoder, Packet(0, 0, tone))) == 160
+    assert len(fed(decoder, Packet(1, 40, tone))) == 160
+    assert len(fed(decoder, Packet(2, 2**30, tone))) == 160 + MAX_GAP_S * 16_000
+    assert len(fed(decoder, Packet(3, 2**30 + 160, tone))) == 160
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
@@ -100,7 +104,7 @@ def test_resampling_piece_by_piece_is_resampling_the_whole(rate_hz: int) -> None
     sound = (0.5 * np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz)).astype(np.float32)
     decoder = PacketDecoder(SoundFormat("pcm16", rate_hz))
     pieces = [
-        decoder.feed(Packet(n, at, to_pcm16(sound[at : at + 333]))) for n, at in enumerate(range(0, rate_hz, 333))
+        fed(decoder, Packet(n, at, to_pcm16(sound[at : at + 333]))) for n, at in enumerate(range(0, rate_hz, 333))
     ]
     out = np.concatenate([*pieces, decoder.flush()])
     assert len(out) == pytest.approx(16_000, abs=20)
@@ -119,7 +123,7 @@ def test_opus_packets_become_the_sound_they_were(rate_hz: int) -> None:
     packets += list(encoder.flush())
     assert [p.seq for p in packets] == list(range(len(packets)))
     assert sum(len(p.payload) for p in packets) < 8_000  # and not the 32 kB of PCM
-    out = np.concatenate([*(decoder.feed(p) for p in packets), decoder.flush()])
+    out = np.concatenate([*(fed(decoder, p) for p in packets), decoder.flush()])
     assert len(out) == pytest.approx(16_000, abs=640)
     spectrum = np.abs(np.fft.rfft(out[2_000:14_000]))
     assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(440, abs=2)
@@ -131,7 +135,7 @@ def test_a_damaged_opus_packet_becomes_silence_and_the_next_is_heard() -> None:
     packets = list(encoder.feed((0.3 * np.random.default_rng(1).normal(size=48_000)).astype(np.float32)))
     for n, good in enumerate(packets):
         payload = b"\xff" * 40 if n in (10, 11) else good.payload
-        heard = decoder.feed(Packet(n, good.position, payload))
+        heard = fed(decoder, Packet(n, good.position, payload))
         if n in (11, 20):
             assert (np.abs(heard).max() > 0.05) == (n == 20)
     assert decoder.damaged == 2
@@ -140,3 +144,16 @@ def test_a_damaged_opus_packet_becomes_silence_and_the_next_is_heard() -> None:
 
 def test_the_libraries_know_opus() -> None:
     assert {"libopus"} <= av.codecs_available
+
+
+def test_a_few_bytes_that_stand_for_a_long_silence_come_in_short_pieces() -> None:
+    """Silence of half a minute in one piece held the event loop for 100 ms, for every packet of ten bytes."""
+    for rate_hz in (8_000, 16_000, 48_000):
+        decoder = PacketDecoder(SoundFormat("pcm16", rate_hz))
+        pieces = decoder.pieces(Packet(0, 30 * rate_hz, b"\0\0"))
+        first = next(pieces)
+        assert decoder.received_s == pytest.approx(PIECE_S)  # and the rest is not even made
+        lengths = [len(first), *map(len, pieces)]
+        assert max(lengths) <= round(PIECE_S * 16_000) + 32
+        assert decoder.received_s == pytest.approx(30, abs=0.01)
+    assert max(len(piece) for piece in PacketDecoder(SoundFormat()).pieces(Packet(0, 0, bytes(64_000)))) <= 8_000
