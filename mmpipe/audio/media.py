@@ -21,6 +21,7 @@ from av.filter import Graph
 
 from mmpipe.errors import InputError, MediaError, OutputError
 from mmpipe.files import reason, writing
+from mmpipe.logs import file_name
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 
 if TYPE_CHECKING:
@@ -264,11 +265,11 @@ def _frames(container: Any, audio: AudioStream, name: str) -> Iterator[AudioFram
             damaged += 1
             continue
         except (av.error.FFmpegError, OSError) as error:  # the connection or the disk fails
-            logger.warning("%s: reading stopped early: %s", name, reason(error))
+            logger.warning("%s: reading stopped early: %s", file_name(name), reason(error))
             break
         yield from frames
     if damaged:
-        logger.warning("%s: skipped %d damaged packets", name, damaged)
+        logger.warning("%s: skipped %d damaged packets", file_name(name), damaged)
 
 
 def load(source: Source, rate_hz: int = SPEECH_RATE_HZ) -> Audio:

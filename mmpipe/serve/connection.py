@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from mmpipe.logs import without_text
 from mmpipe.serve.eventlog import Entry
 from mmpipe.serve.hub import Hub
 from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
@@ -131,8 +132,8 @@ class Connection:
             farewell = error
         except WebSocketDisconnect as gone:
             cause = "left" if gone.code == Close.DONE else None  # uvicorn gives others to a network that was lost
-        except Exception:
-            logger.exception("session %s: internal error", session.id)
+        except Exception as error:
+            logger.error("session %s: internal error\n%s", session.id, without_text(error))
             session.end_soon("failed", "internal error")
             farewell = ProtocolError(Close.FAILED, "Internal error. The server's log has more.")
         finally:
@@ -234,4 +235,4 @@ class Connection:
                 if self._websocket.application_state is not WebSocketState.DISCONNECTED:
                     await self._websocket.close(farewell.close, farewell.close.code)
         except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
-            logger.debug("a farewell did not arrive: %r", error)  # the client has gone, or does not read
+            logger.debug("a farewell did not arrive: %s", type(error).__name__)  # the client has gone, or does not read

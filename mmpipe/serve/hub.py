@@ -10,6 +10,7 @@ from typing import Any
 
 from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.messages import Resume, Start
@@ -50,7 +51,7 @@ class Hub:
             pairs = self.options.warm_up
             await self.models.warm_up(pairs, [target for _, target in pairs])
         except Exception as error:  # also a library's own: nobody else would hear of it
-            logger.exception("the server does not become ready")
+            logger.error("the server does not become ready: %s\n%s", error, without_text(error))
             why = str(error) if isinstance(error, MmpipeError) else "an internal error; the server's log has more"
             self.unready = f"warm-up failed: {why}"
         else:

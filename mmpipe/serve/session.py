@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mmpipe.batching import Clock
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live import Committed, Ended, Event, LiveModels, LiveSession, Partial, Stats, Translated
 from mmpipe.serve.eventlog import EventLog
 from mmpipe.serve.load import LoadMeter
@@ -170,8 +171,8 @@ class ServedSession:
         try:
             async for event in self._live.events():
                 self._note(event)
-        except Exception:
-            logger.exception("session %s: internal error", self.id)
+        except Exception as error:
+            logger.error("session %s: internal error\n%s", self.id, without_text(error))
             self._cause = self._cause or ("failed", "internal error")
         finally:
             if not self.ended:
@@ -198,7 +199,8 @@ class ServedSession:
         cause, reason = self._cause or ("finished" if event.reason == "finished" else "failed", event.reason)
         self._metrics.ended.labels(cause).inc()
         level = logging.WARNING if cause == "failed" else logging.INFO
-        logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, reason)
+        # not the reason: where a stage failed it may quote what was said
+        logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, cause)
         self._transcript.close()
         return replace(event, reason=reason)
 
@@ -277,15 +279,15 @@ class Transcript:
         if self._path:
             try:
                 self._file = self._path.open("a", encoding="utf-8", buffering=1)
-            except OSError:
-                logger.exception("session %s: its transcript cannot be kept", name)
+            except OSError as error:
+                logger.error("session %s: its transcript cannot be kept: %s", name, error.strerror or error)
 
     def add(self, event: Event) -> None:
         if self._file and (isinstance(event, Committed) or (isinstance(event, Translated) and event.final)):
             try:
                 self._file.write(json.dumps(event.as_dict(), ensure_ascii=False) + "\n")
-            except OSError:
-                logger.exception("%s cannot be written any more", self._path)
+            except OSError as error:
+                logger.error("%s cannot be written any more: %s", self._path, error.strerror or error)
                 self.close()
 
     def close(self) -> None:
