@@ -126,9 +126,12 @@ def _restore(undo: tuple[Any, ...]) -> None:
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
-        # asyncio writes the task beside the message, and so its result or its error, in full
-        told = record.getMessage().partition("\n")[0] if record.name == "asyncio" else record.getMessage().strip()
-        record.msg, record.args, record.exc_info = f"{told}\n{without_text(error)}", None, None
+        told, given = str(record.msg).rstrip(), record.args
+        if record.name == "asyncio":  # writes the task beside the message, and so its result or its error, in full
+            told = told.partition("\n")[0]
+        if not isinstance(given, tuple) or not given:  # kept apart from the text, where they are, for who counts alike
+            told, given = (record.getMessage().rstrip() if given else told).replace("%", "%%"), ()
+        record.msg, record.args, record.exc_info = f"{told}\n%s", (*given, without_text(error)), None
     return record
 
 

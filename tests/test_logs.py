@@ -115,13 +115,16 @@ def test_libraries_log_errors_without_their_messages(written: Any) -> None:
             raise TypeError(SECRET)
         except TypeError:
             logging.getLogger("somebody.else").exception("failed %s", "here")
+            logging.getLogger("somebody.else").exception("100 %")
+            logging.getLogger("somebody.else").exception("lost %(what)s", {"what": "there"})
         logging.getLogger("websockets.server").debug("< TEXT %s", SECRET)
         logging.getLogger("PIL.TiffImagePlugin").debug("tag: %s", SECRET)
         found = written.text
     assert "Task exception was never retrieved" in found
     assert "the thread side ended with an error" in found
     assert "an error where none can be raised" in found
-    assert "failed here" in found
+    for told in ("failed here\n", "100 %\n", "lost there\n"):
+        assert told in found
     for kind in ("ValueError", "ZeroDivisionError", "KeyError", "TypeError"):
         assert f"\n{kind}" in found
     assert SECRET not in found
