@@ -1,13 +1,15 @@
 # make run   set everything up, then translate a real recording into Portuguese speech and subtitles in out/
 # make test  set everything up, then run the tests
 # make check lint, types and tests: what CI runs
+# make sbom  what is installed in SBOM_ENV, and the models, as CycloneDX in out/sbom.cdx.json
 PYTHON ?= python3
+SBOM_ENV ?= .venv
 BIN := .venv/bin
 TALK := tests/data/sense_and_sensibility.flac
 # what the tests use
 TEST_WEIGHTS := silero-vad whisper-base kokoro piper-en-joe efficientnet-lite0 efficientnet-lite2 smollm2-135m
 
-.PHONY: run test check clean
+.PHONY: run test check sbom clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
@@ -27,6 +29,17 @@ check: .venv/dev.stamp
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
 
+# in an environment of its own, or it would list itself
+sbom: .venv-sbom/run.stamp | $(if $(filter .venv,$(SBOM_ENV)),.venv/run.stamp)
+	@mkdir -p out
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON -o out/sbom.cdx.json $(SBOM_ENV)/bin/python
+	.venv-sbom/bin/python tools/sbom.py out/sbom.cdx.json
+
+.venv-sbom/run.stamp:
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.1,<8'
+	@touch $@
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -39,4 +52,4 @@ check: .venv/dev.stamp
 	@touch $@ .venv/run.stamp
 
 clean:
-	rm -rf .venv out build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-sbom out build dist .mypy_cache .pytest_cache .ruff_cache

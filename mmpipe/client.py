@@ -26,6 +26,7 @@ import numpy as np
 from mmpipe.audio import media
 from mmpipe.errors import MmpipeError
 from mmpipe.extras import require
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live.events import Ended, Event, Interrupted, Spoken
 from mmpipe.serve.encoder import PacketEncoder
 from mmpipe.serve.packets import SoundFormat
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 logger = logging.getLogger(__name__)
+#: For the WebSocket library, which at debug level writes down every message: the key, and what was said.
+_wire_logger = logging.getLogger(f"{__name__}.wire")
+_wire_logger.setLevel(logging.INFO)
 
 #: Pauses before the attempts to connect again; each is shortened by chance, so that clients do not come all at once.
 RETRY_DELAYS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)
@@ -228,7 +232,7 @@ class LiveClient:
         except MmpipeError as error:
             self._fail(error)
         except Exception as error:
-            logger.exception("the client failed")
+            logger.error("the client failed\n%s", without_text(error))
             self._fail(ConnectionLostError(f"The client failed: {error!r}. This is a bug."))
         finally:
             self._over = True
@@ -283,7 +287,11 @@ class LiveClient:
     async def _connect(self) -> bool:
         """One connection, until it is over. Gives whether the session is."""
         connecting = self._library.connect(
-            self._url, additional_headers=self._headers, compression=None, max_size=MAX_MESSAGE_BYTES
+            self._url,
+            additional_headers=self._headers,
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            logger=_wire_logger,
         )
         async with connecting as connection:
             await connection.send(json.dumps(self._opening()))

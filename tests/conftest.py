@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import signal
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -75,3 +78,41 @@ def loud() -> Callable[[float], SileroVad]:
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
     return Whisper("whisper-base")
+
+
+class Written:
+    """What was written down since it was made: log records of all levels, with their tracebacks; warnings; the
+    standard streams."""
+
+    def __init__(self, streams: pytest.CaptureFixture[str]) -> None:
+        self._streams, self._lines = streams, list[str]()
+        self.handler = logging.Handler()
+        self.handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
+        self.handler.emit = self._note  # type: ignore[method-assign]
+
+    def _note(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.handler.format(record))
+
+    @property
+    def text(self) -> str:
+        gc.collect()  # a task that failed unnoticed is told of when it is gone
+        self._lines += self._streams.readouterr()
+        return "\n".join(self._lines)
+
+
+@pytest.fixture
+def written(capfd: pytest.CaptureFixture[str]) -> Iterator[Written]:
+    """Everything that is written down in a test, at debug level."""
+    found, root = Written(capfd), logging.getLogger()
+    level = root.level
+    root.addHandler(found.handler)
+    root.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            yield found
+    finally:
+        logging.captureWarnings(False)
+        root.setLevel(level)
+        root.removeHandler(found.handler)

@@ -25,6 +25,7 @@ from av.filter import Graph
 from mmpipe.audio.containers import FileSource, describe, is_url, open_container
 from mmpipe.errors import InputError, MediaError, MmpipeError, OutputError
 from mmpipe.files import reason, writing
+from mmpipe.logs import file_name
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def _samples(source: FileSource, rate_hz: int) -> Iterator[NDArray[np.float32]]:
         except Exception as error:  # the connection or the disk fails, or there is damage that nobody foresaw
             if isinstance(error, MmpipeError) or not given:
                 raise
-            logger.warning("%s: reading stopped early: %s", name, reason(error))
+            logger.warning("%s: reading stopped early: %s", file_name(name), reason(error))
         with suppress(Exception):  # after damage the filter may be of no use
             yield from to_mono.feed(None)
 
@@ -352,7 +353,7 @@ def _frames(container: Any, audio: AudioStream, name: str) -> Iterator[AudioFram
             continue
         yield from frames
     if damaged:
-        logger.warning("%s: skipped %d damaged packets", name, damaged)
+        logger.warning("%s: skipped %d damaged packets", file_name(name), damaged)
 
 
 def load(source: Source, rate_hz: int = SPEECH_RATE_HZ, *, max_duration_s: float = MAX_LOADED_S) -> Audio:

@@ -26,6 +26,7 @@ from mmpipe.errors import (
     QueueFullError,
     StageError,
 )
+from mmpipe.logs import without_text
 from mmpipe.stage import In, Out, Stage
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,8 @@ class Worker(Generic[In, Out]):
             with self._device:
                 self._stage.warmup()
         except BaseException as error:
-            logger.exception("%s could not warm up: every item will fail", self.name)
+            # no item has come yet, so the message quotes nobody
+            logger.error("%s could not warm up, every item will fail: %s\n%s", self.name, error, without_text(error))
             self._warmup_error = error
         with self._lock:
             self._warm_since_s = self._clock.now_s()
@@ -301,7 +303,7 @@ class Worker(Generic[In, Out]):
             "%s failed on a batch of %d (%s): trying its halves%s",
             self.name,
             len(batch),
-            f"{type(error).__name__}: {error}",  # as text: a handler may keep what it is given
+            type(error).__name__,  # not what it says: it may quote an item
             f", and no batch above cost {self._ceiling.max_cost:g} from now on" if out_of_memory else "",
         )
 
@@ -330,8 +332,8 @@ class Worker(Generic[In, Out]):
         if self._owns_stage:
             try:
                 self._stage.close()
-            except Exception:
-                logger.exception("%s could not be closed", self.name)
+            except Exception as error:
+                logger.error("%s could not be closed\n%s", self.name, without_text(error))
 
     # --- called on any thread ---
 

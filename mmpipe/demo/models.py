@@ -18,6 +18,7 @@ from mmpipe.batching import BatcherStats, Priority
 from mmpipe.demo.pairs import Pairs
 from mmpipe.errors import MissingDependencyError, MmpipeError
 from mmpipe.extras import require
+from mmpipe.logs import without_text
 
 if TYPE_CHECKING:
     from mmpipe.pipelines.live import LiveModels
@@ -210,8 +211,8 @@ class DemoModels:
                 logger.info("%s: %s", part.status.name, error)
             except MmpipeError as error:
                 logger.warning("%s: %s", part.status.name, error)
-            except Exception:
-                logger.exception("%s cannot be loaded", part.status.name)
+            except Exception as error:  # before anybody has said anything: its message quotes nobody
+                logger.error("%s cannot be loaded: %s\n%s", part.status.name, error, without_text(error))
 
     def close(self) -> None:
         for part in (self._qa, self._reader, self._live):

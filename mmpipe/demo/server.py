@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mmpipe.demo.options import DemoOptions
 from mmpipe.errors import InputError
 from mmpipe.extras import require
+from mmpipe.logs import private_logs
 
 if TYPE_CHECKING:
     import uvicorn
@@ -44,8 +45,11 @@ def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger
             for module in ("gradio", "websockets", "prometheus_client", "psutil"):
                 require(module, "demo", "The demo")
             from mmpipe.demo.app import create_app
+            from mmpipe.demo.errors import gradio_without_text
             from mmpipe.demo.models import DemoModels
 
+            stack.enter_context(private_logs())
+            stack.enter_context(gradio_without_text())
             models = stack.enter_context(DemoModels())
             app = create_app(models, options)
         said(f"The page is at {address(options, listening)}; the models are being loaded. Ctrl-C ends it.")

@@ -81,7 +81,7 @@ class LiveService:
             await websocket.send_json(error)
             await websocket.close(Close.BUSY, Close.BUSY.code)
         except (WebSocketDisconnect, RuntimeError) as gone:
-            logger.debug("a refusal did not arrive: %r", gone)
+            logger.debug("a refusal did not arrive: %s", type(gone).__name__)
 
     async def stop(self) -> None:
         """Finish what was said, end every session. May be called twice."""

@@ -26,6 +26,7 @@ from mmpipe.fusion.kv_cache import CacheShape, PromptCache, SlabPool, Slot
 from mmpipe.fusion.prefixes import Prefix, PrefixCache
 from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow, Stretch
 from mmpipe.fusion.settings import Attending, EngineSettings, EngineStats
+from mmpipe.logs import without_text
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Scheduler:
                     self.count(steps=1, row_steps=len(plan.answering), run_s=time.monotonic() - began_s)
                 self._conclude(plan, logits)
         except BaseException as error:  # Rust's panics as well: nobody else would hear of them here
-            log.exception("a pass of the language model failed: all its rows fail")
+            log.error("a pass of the language model failed: all its rows fail\n%s", without_text(error))
             self.fail_all(error, waiting=False)
 
     def fail_all(self, error: BaseException, *, waiting: bool = True) -> None:

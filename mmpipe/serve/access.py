@@ -79,7 +79,7 @@ class Access:
         try:
             self.ring = self._read(may_be_empty=True)  # the last key was revoked: nobody, and not everybody
         except InputError as error:
-            logger.error("the keys stay as they were: %s", error)  # noqa: TRY400  (the message says all)
+            logger.error("the keys stay as they were: %s", error)
             self._audit.note("keys.reload_failed")
         else:
             logger.warning("%d keys were read anew", len(self.ring))

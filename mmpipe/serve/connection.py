@@ -11,6 +11,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from mmpipe.logs import without_text
 from mmpipe.serve.access import Caller, RefusedError, bearer
 from mmpipe.serve.eventlog import Entry
 from mmpipe.serve.hub import Hub
@@ -192,8 +193,8 @@ class Connection:
         except WebSocketDisconnect as gone:
             cause = "left" if gone.code == Close.DONE else None  # uvicorn gives others to a network that was lost
             self._why = cause or "lost"
-        except Exception:
-            logger.exception("session %s: internal error", session.id)
+        except Exception as error:
+            logger.error("session %s: internal error\n%s", session.id, without_text(error))
             session.end_soon("failed", "internal error")
             farewell = ProtocolError(Close.FAILED, "Internal error. The server's log has more.")
         finally:
@@ -300,7 +301,7 @@ class Connection:
                 if self._websocket.application_state is not WebSocketState.DISCONNECTED:
                     await self._websocket.close(farewell.close, farewell.close.code)
         except (TimeoutError, WebSocketDisconnect, RuntimeError) as error:
-            logger.debug("a farewell did not arrive: %r", error)  # the client has gone, or does not read
+            logger.debug("a farewell did not arrive: %s", type(error).__name__)  # the client has gone, or does not read
 
 
 def _error(farewell: ProtocolError) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback, network_of
 from mmpipe.serve.audit import AuditLog
@@ -79,7 +80,7 @@ class Hub:
             pairs = self.options.warm_up
             await self.models.warm_up(pairs, [target for _, target in pairs])
         except Exception as error:  # also a library's own: nobody else would hear of it
-            logger.exception("the server does not become ready")
+            logger.error("the server does not become ready: %s\n%s", error, without_text(error))
             why = str(error) if isinstance(error, MmpipeError) else "an internal error; the server's log has more"
             self.unready = f"warm-up failed: {why}"
         else:

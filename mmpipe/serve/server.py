@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 import uvicorn
 
 from mmpipe.errors import InputError
+from mmpipe.logs import private_logs
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hub import Hub
@@ -76,6 +77,7 @@ def run(
         logger.warning("everybody who reaches %s may use this server: give API keys to change that", host)
     sockets = [_listen(host, port)]
     with ExitStack() as stack:
+        stack.enter_context(private_logs())
         if models is None:
             models = stack.enter_context(LiveModels())
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from mmpipe.batching import Clock
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live import Ended, Event, LiveModels, LiveSession, Partial, Stats
 from mmpipe.serve.access import Caller
 from mmpipe.serve.audit import AuditLog
@@ -214,8 +215,8 @@ class ServedSession:
         try:
             async for event in self._live.events():
                 self._note(event)
-        except Exception:
-            logger.exception("session %s: internal error", self.id)
+        except Exception as error:
+            logger.error("session %s: internal error\n%s", self.id, without_text(error))
             self._cause = self._cause or ("failed", "internal error")
         finally:
             if not self.ended:
@@ -243,7 +244,8 @@ class ServedSession:
         cause, reason = self._cause or ("finished" if event.reason == "finished" else "failed", event.reason)
         self._metrics.ended.labels(cause).inc()
         level = logging.WARNING if cause == "failed" else logging.INFO
-        logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, reason)
+        # not the reason: where a stage failed it may quote what was said
+        logger.log(level, "session %s ended after %.0f s of sound: %s", self.id, self.received_s, cause)
         self._audit.note(
             "session.ended",
             who=self.caller.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -10,17 +11,21 @@ from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mmpipe.errors import WeightsError
 from mmpipe.weights import disk, settings
-from mmpipe.weights.archives import Progress, SourceError
+from mmpipe.weights.archives import Progress
+from mmpipe.weights.limits import METADATA_BYTES, SourceError, TooLargeError, limit_explanations
 from mmpipe.weights.manifest import File, Source
+from mmpipe.weights.process import removed_on_error
 
 log = logging.getLogger(__name__)
 
 #: What an unreachable hub may cost, once in a process.
 PROBE_TIMEOUT_S = 3.0
 _METADATA_TIMEOUT_S = 10.0
+_CHUNK_BYTES = 1 << 18
 
 #: ``hf:owner/name``, with ``@revision`` if wanted: any model repository.
 NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -33,7 +38,7 @@ def held(source: Source, wanted: Sequence[File], staging: Path, progress: Progre
     for file in wanted:
         repository, revision, path = _place(source, file)
         found = try_to_load_from_cache(repository, path, revision=revision)
-        if isinstance(found, str):
+        if isinstance(found, str) and Path(found).stat().st_size == file.size_bytes:
             yield file, Path(shutil.copyfile(found, staging / "file"))
             progress(file.size_bytes, file.size_bytes, file.name)
 
@@ -45,19 +50,23 @@ def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progr
         SourceError: the hub may not be asked, does not answer, or does not give a file.
     """
     require_answer()
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_session, hf_hub_download
 
+    limit_explanations(get_session())
     for file in wanted:
         repository, revision, path = _place(source, file)
         try:
-            downloaded = hf_hub_download(
-                repository,
-                path,
-                revision=revision,
-                local_dir=staging / "hub",
-                endpoint=settings.hub_endpoint(),
-                tqdm_class=_bar(file.name, progress),
-            )
+            with removed_on_error(staging / "hub"):
+                downloaded = hf_hub_download(
+                    repository,
+                    path,
+                    revision=revision,
+                    local_dir=staging / "hub",
+                    endpoint=settings.hub_endpoint(),
+                    tqdm_class=_bar(file, progress),
+                )
+        except TooLargeError:
+            raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in disk.FULL | disk.FORBIDDEN:
                 raise
@@ -79,11 +88,9 @@ def describe(name: str) -> dict[str, Any]:
     repository = match["repository"]
     try:
         require_answer()
-        from huggingface_hub import HfApi
-
-        info = HfApi(endpoint=settings.hub_endpoint()).model_info(
-            repository, revision=match["revision"], files_metadata=True, timeout=_METADATA_TIMEOUT_S
-        )
+        info = _model_info(repository, match["revision"])
+    except TooLargeError:
+        raise
     except Exception as error:
         raise WeightsError(
             f"{name} is not in the cache and cannot be fetched: {_first_line(error)}. Check the name and the network, "
@@ -102,6 +109,27 @@ def describe(name: str) -> dict[str, Any]:
         },
         "hub": {"*": f"{repository}@{info.sha}:*"},
     }
+
+
+def _model_info(repository: str, revision: str | None) -> Any:
+    """As ``HfApi.model_info``, which would read an answer of any length."""
+    from huggingface_hub import ModelInfo, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+    url = f"{settings.hub_endpoint()}/api/models/{repository}"
+    if revision is not None:
+        url += f"/revision/{quote(revision, safe='')}"
+    session: Any = get_session()
+    limit_explanations(session)
+    headers, options = build_hf_headers(), {"blobs": True}
+    with session.stream("GET", url, headers=headers, params=options, timeout=_METADATA_TIMEOUT_S) as answer:
+        hf_raise_for_status(answer)
+        content = bytearray()
+        for chunk in answer.iter_bytes(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > METADATA_BYTES:
+                raise TooLargeError(f"The list of files of {repository}", METADATA_BYTES)
+    return ModelInfo(**json.loads(content))  # type: ignore[no-untyped-call]
 
 
 def require_answer() -> None:
@@ -145,8 +173,8 @@ def _place(source: Source, file: File) -> tuple[str, str, str]:
     return repository, revision, part.member
 
 
-def _bar(label: str, progress: Progress) -> type[Any]:
-    """huggingface_hub reports to a tqdm bar: one that draws nothing and passes the numbers on."""
+def _bar(file: File, progress: Progress) -> type[Any]:
+    """huggingface_hub reports to a tqdm bar: one that draws nothing and passes the numbers on, or has had enough."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
@@ -154,10 +182,16 @@ def _bar(label: str, progress: Progress) -> type[Any]:
             self._done_bytes = int(options.get("initial") or 0)
             self._total_bytes = options.get("total")
             super().__init__(*args, **options | {"disable": True})  # type: ignore[no-untyped-call]
+            self._require_fit(self._total_bytes or 0)
 
         def update(self, n: float | None = 1) -> None:
             self._done_bytes += int(n or 0)
-            progress(self._done_bytes, self._total_bytes, label)
+            self._require_fit(self._done_bytes)
+            progress(self._done_bytes, self._total_bytes, file.name)
+
+        def _require_fit(self, size_bytes: int) -> None:
+            if size_bytes > file.size_bytes:
+                raise TooLargeError(file.name, file.size_bytes)
 
     return Bar
 

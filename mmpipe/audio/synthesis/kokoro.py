@@ -109,9 +109,8 @@ class Kokoro(Synthesiser):
 
     def _tokens(self, text: str) -> list[int]:
         """Token ids; none when nothing in ``text`` can be spoken (the model makes a noise of marks alone)."""
-        unknown = sorted(set(text) - self._ids.keys())
-        if unknown:
-            log.debug("Kokoro has no symbols for %s", unknown)
+        if unknown := len(set(text) - self._ids.keys()):
+            log.debug("Kokoro has no symbols for %d of the signs", unknown)
         known = [sign for sign in text if sign in self._ids]
         return [self._ids[sign] for sign in known] if any(map(str.isalpha, known)) else []
 

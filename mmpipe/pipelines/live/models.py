@@ -20,6 +20,7 @@ from mmpipe.audio.synthesis import Speaker
 from mmpipe.audio.vad import SileroVad
 from mmpipe.batching import BatcherStats, Priority
 from mmpipe.errors import DeadlineExceededError, StageError
+from mmpipe.logs import without_text
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.stage import In, Out, Recogniser, Stage, Synthesiser, Translator
 from mmpipe.translate import Glossary, TextTranslator
@@ -98,7 +99,7 @@ class LiveModels:
                 try:
                     segment = await batcher.aio(window, session=session)
                 except StageError as error:
-                    logger.info("the recogniser is asked again after: %s", error)
+                    logger.info("the recogniser is asked again after an error\n%s", without_text(error))
                     segment = await batcher.aio(window, session=session)
         except TimeoutError:
             self.stuck = True
@@ -149,7 +150,7 @@ class LiveModels:
         try:
             return self._run_until(stage, items, until_s)
         except StageError as error:
-            logger.info("%s is asked again after: %s", stage.name, error)
+            logger.info("%s is asked again after an error\n%s", stage.name, without_text(error))
             return self._run_until(stage, items, until_s)
 
     def _run_until(self, stage: Stage[In, Out], items: Sequence[In], until_s: float) -> list[Out]:

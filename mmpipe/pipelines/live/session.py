@@ -18,6 +18,7 @@ import numpy as np
 
 from mmpipe.batching import Clock, MonotonicClock
 from mmpipe.errors import LanguageError, MmpipeError
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live.ears import Ears, Window
 from mmpipe.pipelines.live.events import (
     Committed,
@@ -195,10 +196,10 @@ class LiveSession:
         try:
             await asyncio.gather(*lanes)
         except MmpipeError as error:
-            logger.exception("%s ended by a failing stage", self.name)
+            logger.error("%s ended by a failing stage\n%s", self.name, without_text(error))
             reason = str(error)
-        except Exception:
-            logger.exception("%s ended by an internal error", self.name)
+        except Exception as error:
+            logger.error("%s ended by an internal error\n%s", self.name, without_text(error))
             reason = "internal error"
         finally:
             tasks = [*lanes, *([self._drafting] if self._drafting else [])]
@@ -359,8 +360,14 @@ class LiveSession:
             return
         except MmpipeError as error:
             if final:
-                logger.exception("%s: a sentence could not be translated", self.name)
+                logger.error("%s: a sentence could not be translated\n%s", self.name, without_text(error))
                 self._warn(f"A sentence could not be translated: {error}")
+            return
+        except Exception as error:
+            if final:
+                raise
+            # nobody waits for a draft: what it raised would be written down by asyncio
+            logger.error("%s: a draft could not be translated\n%s", self.name, without_text(error))
             return
         if not final and sentence.text != self._drafted:
             return  # a newer draft, or the sentence itself, is on its way

@@ -15,6 +15,7 @@ from math import inf
 
 from mmpipe.audio.synthesis.speak import MAX_SPEED
 from mmpipe.errors import MmpipeError
+from mmpipe.logs import without_text
 from mmpipe.pipelines.live.models import LiveModels
 from mmpipe.pipelines.live.options import LiveOptions
 from mmpipe.types import Audio, Segment
@@ -183,7 +184,7 @@ class VoiceLane:
             try:
                 await self._speak(self._speaking)
             except MmpipeError as error:
-                logger.exception("%s: a sentence could not be spoken", self._name)
+                logger.error("%s: a sentence could not be spoken\n%s", self._name, without_text(error))
                 self._warn(f"A sentence could not be spoken: {error}")
             finally:
                 self._speaking = None
@@ -196,7 +197,8 @@ class VoiceLane:
         while len(self._waiting) > 1 and not self._over and self.behind_s > self._options.max_behind_s:
             left_out = self._waiting.popleft()
             self.dropped += 1
-            logger.info("%s: not spoken, the voice is %.0f s behind: %r", self._name, self.behind_s, left_out.text)
+            behind_s, size = self.behind_s, len(left_out.text)
+            logger.info("%s: %d characters not spoken, the voice is %.0f s behind", self._name, size, behind_s)
 
     async def _speak(self, saying: Saying) -> None:
         in_thread, speaker = self._models.in_thread, self._models.speaker
