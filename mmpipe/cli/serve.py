@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.cli.console import err, guarded
+from mmpipe.cli.network import AllowedHost, TlsCert, TlsKey, TrustedProxy, network_options
 
 
 @guarded
@@ -21,6 +22,10 @@ def serve(
     model: Annotated[
         str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
     ] = "whisper-base",
+    allowed_host: AllowedHost = None,
+    trusted_proxy: TrustedProxy = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Serve live sessions over a WebSocket (docs/protocol.md), with /health, /ready and /metrics."""
     from mmpipe.pipelines.live import LiveModels
@@ -30,6 +35,8 @@ def serve(
     options = ServeOptions(
         max_sessions=max_sessions, allowed_origins=tuple(origin or ()), api_keys=read_api_keys(api_keys)
     )
-    err.print(f"Warming up; then listening on ws://{host}:{port}/v1/live", markup=False)
+    network = network_options(allowed_host, trusted_proxy, tls_cert, tls_key)
+    shown = f"[{host}]" if ":" in host else host
+    err.print(f"Warming up; then listening on {'wss' if network.tls else 'ws'}://{shown}:{port}/v1/live", markup=False)
     with LiveModels(model, glossary=Glossary.load(glossary) if glossary else None) as models:
-        run(host, port, options, models)
+        run(host, port, options, models, network)
