@@ -12,9 +12,10 @@ from mmpipe.serve.app import create_app
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.hosts import LOOPBACK
 from mmpipe.serve.hub import Hub
+from mmpipe.serve.listening import listen
 from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.options import ServeOptions
-from mmpipe.serve.web_server import WebServer, listen
+from mmpipe.serve.web_server import WebServer
 
 logger = logging.getLogger(__name__)
 
