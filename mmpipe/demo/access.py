@@ -20,7 +20,7 @@ from mmpipe.serve.refusal import Refusal
 LOGIN = "/login"
 UPLOAD = "/gradio_api/upload"
 #: What the page that asks for the login consists of: Gradio's own files, the same everywhere.
-OPEN_PATHS = frozenset({"/", "/theme.css"})
+OPEN_PATHS = frozenset({"/", "/theme.css", "/favicon.ico"})
 OPEN_FOLDERS = ("/assets/", "/static/")
 _COOKIE = "access-token-"  # what the names of Gradio's begin with
 

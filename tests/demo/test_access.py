@@ -20,7 +20,6 @@ from mmpipe.demo.options import DemoOptions, read_auth
 from mmpipe.demo.service import LOAD_AGAIN_AFTER_S
 from mmpipe.errors import InputError
 
-
 LIVE = "ws://127.0.0.1:7860/v1/live"
 
 
