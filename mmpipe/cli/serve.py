@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmpipe.cli.console import err, guarded
+from mmpipe.cli.network import AllowedHost, TlsCert, TlsKey, TrustedProxy, network_options
 
 
 @guarded
@@ -31,6 +32,10 @@ def serve(
     model: Annotated[
         str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
     ] = "whisper-base",
+    allowed_host: AllowedHost = None,
+    trusted_proxy: TrustedProxy = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Serve live sessions over a WebSocket (docs/protocol.md), with /health, /ready and /metrics."""
     from mmpipe.pipelines.live import LiveModels
@@ -48,6 +53,8 @@ def serve(
         transcripts_key=transcripts_key,
         keep_days=keep_days,
     )
-    err.print(f"Warming up; then listening on ws://{host}:{port}/v1/live", markup=False)
+    network = network_options(allowed_host, trusted_proxy, tls_cert, tls_key)
+    shown = f"[{host}]" if ":" in host else host
+    err.print(f"Warming up; then listening on {'wss' if network.tls else 'ws'}://{shown}:{port}/v1/live", markup=False)
     with LiveModels(model, glossary=Glossary.load(glossary) if glossary else None) as models:
-        run(host, port, options, models)
+        run(host, port, options, models, network)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mmpipe.demo.options import DemoOptions
+
+if TYPE_CHECKING:
+    from mmpipe.serve.audit import AuditLog
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["DemoOptions", "run"]
 
 
-def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger.info) -> None:
+def run(
+    options: DemoOptions | None = None, said: Callable[[str], None] = logger.info, audit: AuditLog | None = None
+) -> None:
     """Serve the page until the process is told to stop. See :func:`mmpipe.demo.server.run`.
 
     Raises:
@@ -21,4 +27,4 @@ def run(options: DemoOptions | None = None, said: Callable[[str], None] = logger
     """
     from mmpipe.demo import server
 
-    server.run(options, said)
+    server.run(options, said, audit)

@@ -6,28 +6,74 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import gradio as gr
-from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi import FastAPI, WebSocket
 from fastapi.staticfiles import StaticFiles
+from gradio.utils import get_upload_folder
+from starlette.types import ASGIApp
 
 import mmpipe
-from mmpipe.demo.access import Access
+from mmpipe.demo.access import LOGIN, UPLOAD, Access
 from mmpipe.demo.endpoints import endpoints
 from mmpipe.demo.live_tab import STATIC
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.options import DemoOptions
 from mmpipe.demo.page import build_page
 from mmpipe.demo.service import LiveService
+from mmpipe.demo.storage import Storage
 from mmpipe.demo.theme import theme
-from mmpipe.serve.wire import PATH, Close
+from mmpipe.serve.audit import AuditLog
+from mmpipe.serve.guard import Guard, GuardedApp
+from mmpipe.serve.wire import PATH
+
+#: As Gradio counts a size in "mb".
+MEGABYTE = 1024**2
+#: What a form says besides the file in it.
+FORM_BYTES = 65_536
+#: Four hours of captions with the times of their words have 7 MB.
+MAX_SUBTITLES_BYTES = 8_000_000
+MAX_LOGIN_BYTES = 16_384
+
+#: Gradio's page has scripts and styles in it, and makes functions of what a component's script says. Nothing comes from
+#: elsewhere, nothing goes elsewhere, and nobody shows the page within another.
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' ws://{host} wss://{host} data: blob:",  # some browsers take 'self' for http only
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
 
 
-def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAPI:
-    """The application over ``models``, which are warmed up when it starts."""
+def create_app(models: DemoModels, options: DemoOptions | None = None, audit: AuditLog | None = None) -> FastAPI:
+    """The application over ``models``, which are warmed up when it starts.
+
+    Args:
+        models: of all tabs.
+        options: where and for whom the page is served.
+        audit: where logins and refusals are noted.
+    """
     options = options or DemoOptions()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio looks there whenever it would report something
-    service, access = LiveService(models, options.max_sessions), Access(options)
+    service, hosts = LiveService(models, options.max_sessions), options.hosts()
+    storage = Storage(Path(get_upload_folder()).resolve(), options.max_stored_mb * MEGABYTE)
+    upload_bytes = options.max_upload_mb * MEGABYTE + FORM_BYTES
+    limits = {UPLOAD: upload_bytes, "/demo/subtitles": MAX_SUBTITLES_BYTES, LOGIN: MAX_LOGIN_BYTES}
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        logged_in = Access(app, bool(options.auth), storage, upload_bytes, audit)
+        return Guard(logged_in, options.network, hosts, PAGE_POLICY, limits, audit)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,23 +86,17 @@ def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAP
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def guarded(request: Request) -> None:
-        if not await access.allows(request):
-            raise HTTPException(401, "Log in first.")
-
-    app = FastAPI(title="mmpipe", version=mmpipe.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.service = service
+    app = GuardedApp(title="mmpipe", version=mmpipe.__version__, lifespan=lifespan, guard=guard)
+    app.state.service, app.state.hosts = service, hosts
     app.mount("/demo/static", StaticFiles(directory=STATIC))
-    app.include_router(endpoints(models, service), prefix="/demo", dependencies=[Depends(guarded)])
+    app.include_router(endpoints(models, service), prefix="/demo")
 
     @app.websocket(PATH)
     async def live(websocket: WebSocket) -> None:
-        if await access.allows(websocket):
-            await service.serve(websocket)
-        else:
-            await websocket.close(Close.ORIGIN)  # before it was accepted, that is HTTP 403
+        await service.serve(websocket)
 
     page = build_page(models)
+    page.queue(max_size=options.max_queued)
     gr.mount_gradio_app(
         app,
         page,
@@ -74,7 +114,6 @@ def create_app(models: DemoModels, options: DemoOptions | None = None) -> FastAP
         enable_monitoring=False,
         show_error=False,
     )
-    access.gradio_app = next(route.app for route in app.routes if getattr(route, "path", None) == "")  # type: ignore[attr-defined]
     return app
 
 

@@ -34,7 +34,7 @@ class ShownRow(_Model):
     end_s: Seconds
     text: Annotated[str, Field(max_length=5_000)]
     language: Language
-    words: Annotated[tuple[ShownWord, ...], Field(max_length=2_000)]
+    words: Annotated[tuple[ShownWord, ...], Field(max_length=2_000, fail_fast=True)]
     translation: Annotated[str, Field(max_length=10_000)] | None
     target: Language | None
     turn: bool  # where a turn begins is for the eye
@@ -58,7 +58,7 @@ class SubtitleRequest(_Model):
 
     kind: Literal["srt", "vtt", "json"]
     text: Literal["both", "translation", "source"]
-    rows: Annotated[tuple[ShownRow, ...], Field(max_length=MAX_ROWS)]
+    rows: Annotated[tuple[ShownRow, ...], Field(max_length=MAX_ROWS, fail_fast=True)]
 
     def render(self) -> str:
         items = [item for row in self.rows if (item := row.item(self.text)) is not None]

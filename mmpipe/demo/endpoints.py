@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
 
 from mmpipe.demo.downloads import SubtitleRequest
 from mmpipe.demo.errors import told
@@ -17,6 +20,8 @@ from mmpipe.errors import MmpipeError
 from mmpipe.translate import NAMES
 from mmpipe.translate.text import UNSPACED
 
+#: Files of captions that are written at the same time.
+_AT_ONCE = 2
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 
@@ -52,10 +57,14 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
             "tiers": MEANING,
         }
 
+    rendering = asyncio.Semaphore(_AT_ONCE)
+
     @router.post("/subtitles")
-    def subtitles(request: SubtitleRequest) -> Response:
+    async def subtitles(request: Request) -> Response:
         """A file of what the live tab showed."""
-        return Response(request.render(), media_type=_MEDIA_TYPES[request.kind])
+        async with rendering:
+            wanted, text = await run_in_threadpool(_rendered, await request.body())
+        return Response(text, media_type=_MEDIA_TYPES[wanted.kind])
 
     @router.get("/figures")
     def measured() -> dict[str, Any]:
@@ -68,3 +77,14 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
         }
 
     return router
+
+
+def _rendered(body: bytes) -> tuple[SubtitleRequest, str]:
+    """Read straight into what it should be: as Python's own JSON first, megabytes of brackets would be a gigabyte."""
+    try:
+        wanted = SubtitleRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise HTTPException(422, f"These are no captions of the live tab: {where}: {first['msg']}.") from None
+    return wanted, wanted.render()

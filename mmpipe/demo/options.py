@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpipe.errors import InputError
+from mmpipe.serve.hosts import LOOPBACK, Hosts, split_origin
+from mmpipe.serve.network import NetworkOptions
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
 
@@ -27,25 +29,44 @@ class DemoOptions:
     #: Where a proxy shows the page to the world, as "/demo" or "https://example.org/demo".
     root_path: str = ""
     max_upload_mb: int = 200
+    #: Of all visitors together: what they sent, and what was made of it.
+    max_stored_mb: int = 10_000
+    #: What visitors asked for and is not begun yet, of all together. Beyond, they are told to try again.
+    max_queued: int = 100
     #: Live sessions at the same time, of all visitors.
     max_sessions: int = 16
+    network: NetworkOptions = field(default_factory=NetworkOptions)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise InputError(f"There is no port {self.port}. Choose one from 1 to 65535.")
-        for name in ("max_upload_mb", "max_sessions"):
+        for name in ("max_upload_mb", "max_queued", "max_sessions"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if self.max_stored_mb < self.max_upload_mb:
+            raise InputError(f"max_stored_mb must be at least max_upload_mb, which is {self.max_upload_mb}.")
+        if self.share and self.network.tls:
+            raise InputError("--share has a certificate of its own: leave out --tls-cert and --tls-key.")
+        if self.public_origin and split_origin(self.public_origin) is None:
+            raise InputError(f"{self.root_path!r} is no address: write /demo, or https://example.org/demo.")
 
     @property
     def loopback(self) -> bool:
         """Whether only programs of this machine can reach it."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
+        return self.host in LOOPBACK
 
     @property
-    def proxied(self) -> bool:
-        """Whether visitors come by way of another address."""
-        return self.share or bool(self.root_path)
+    def public_origin(self) -> str:
+        """What browsers call the page behind a proxy, as "https://example.org"; "": the proxy tells."""
+        scheme, found, rest = self.root_path.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}" if found else ""
+
+    def hosts(self) -> Hosts:
+        """Under which names the page may be asked for."""
+        hosts = Hosts(self.host, self.network.allowed_hosts, [self.public_origin] if self.public_origin else [])
+        if public := split_origin(self.public_origin):
+            hosts.add(public[0])
+        return hosts
 
 
 def read_auth(given: str) -> tuple[tuple[str, str], ...]:

@@ -44,6 +44,11 @@ class LiveService:
         self._pause = pause
         self._stopping = False
 
+    @property
+    def max_message_bytes(self) -> int:
+        """Of a message on the WebSocket."""
+        return self._options.max_message_bytes
+
     async def run(self) -> None:
         """Wait for the models, however often that takes, then look after the sessions until cancelled."""
         while self.hub is None:

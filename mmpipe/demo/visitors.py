@@ -15,11 +15,16 @@ from weakref import finalize
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from mmpipe.batching import Clock, MonotonicClock
+from mmpipe.demo.storage import IN_USE, folder_bytes
 from mmpipe.errors import InputError
 
 #: A phone that sleeps, or a lost connection, is not the end of a visit.
 GRACE_S = 300.0
-_ROOT = "visitors-"  # what the folders of visitors lie in
+#: At a time. Then those go who have been away or quiet the longest.
+MAX_VISITORS = 1000
+#: Beyond this a visitor sends nothing more; five uploads of the largest size.
+MAX_VISITOR_BYTES = 1_000_000_000
 
 
 class Things(Protocol):
@@ -36,6 +41,7 @@ T = TypeVar("T", bound=Things)
 class _Visit(Generic[T]):
     things: T
     folder: Path
+    used_s: float  # when last
     uploads: dict[Path, Path] = field(default_factory=dict)  # where Gradio put it -> the same in the folder
     end: Timer | None = None
 
@@ -44,37 +50,56 @@ class Visitors(Generic[T]):
     """``make``: what a tab keeps for a visitor, given their folder. Gradio serves what lies in that folder, under a
     name that only its visitor is told. Used from any thread.
 
-    ``grace_s``: how long a visitor may be away.
+    Args:
+        make: as above.
+        grace_s: how long a visitor may be away.
+        max_visitors: at a time; beyond, those go who have been away or quiet for ``grace_s``.
+        max_bytes: with this much in their folder, a visitor sends nothing more.
+        clock: tells when they were here last.
     """
 
-    def __init__(self, make: Callable[[Path], T], grace_s: float = GRACE_S) -> None:
+    def __init__(
+        self,
+        make: Callable[[Path], T],
+        grace_s: float = GRACE_S,
+        max_visitors: int = MAX_VISITORS,
+        max_bytes: int = MAX_VISITOR_BYTES,
+        clock: Clock | None = None,
+    ) -> None:
         self._make, self._grace_s = make, grace_s
+        self._max_visitors, self._max_bytes, self._clock = max_visitors, max_bytes, clock or MonotonicClock()
         self._visits: dict[str, _Visit[T]] = {}
         self._lock = Lock()
         served = Path(get_upload_folder()).resolve()
         served.mkdir(parents=True, exist_ok=True)
-        self._root = Path(mkdtemp(prefix=_ROOT, dir=served))
+        self._root = Path(mkdtemp(prefix=IN_USE, dir=served))
         finalize(self, shutil.rmtree, self._root, ignore_errors=True)  # when the server ends
 
     def of(self, request: gr.Request) -> T:
-        """What is kept for the visitor who sent ``request``."""
+        """What is kept for the visitor who sent ``request``.
+
+        Raises:
+            InputError: there are too many visitors.
+        """
         return self._visit(request).things
 
     def claim(self, request: gr.Request, upload: str) -> Path:
         """A file the visitor uploaded, in their own folder under its own name. One that lies there already stays.
 
         Raises:
-            InputError: it is not there any more, or was never an upload.
+            InputError: it is not there any more, was never an upload, or the visitor has too much here.
         """
         visit, path = self._visit(request), Path(upload).resolve()
         if path.is_relative_to(visit.folder):
             return path
         served = Path(get_upload_folder()).resolve()
         inside = path.relative_to(served).parts if path.is_relative_to(served) else ()
-        if not inside or inside[0].startswith(_ROOT):  # what a page sends is not to be believed
+        if not inside or inside[0].startswith(IN_USE):  # what a page sends is not to be believed
             raise InputError("That is no file that was uploaded here. Choose one again.")
         own = visit.uploads.get(path)
         if own is None:
+            if folder_bytes(visit.folder) >= self._max_bytes:
+                raise InputError("Your files here take too much room. Reload the page: it begins with none.")
             own = visit.folder / f"given-{len(visit.uploads)}" / path.name
             try:
                 own.parent.mkdir(exist_ok=True)
@@ -97,22 +122,42 @@ class Visitors(Generic[T]):
             visit.end.start()
 
     def _visit(self, request: gr.Request) -> _Visit[T]:
-        key = str(request.session_hash)
+        key, now_s = str(request.session_hash), self._clock.now_s()
+        self._make_room(key, now_s)
         with self._lock:
             visit = self._visits.get(key)
             if visit is None:
                 folder = Path(mkdtemp(dir=self._root))
-                visit = self._visits[key] = _Visit(self._make(folder), folder)
+                visit = self._visits[key] = _Visit(self._make(folder), folder, now_s)
+            visit.used_s = now_s
             if visit.end is not None:
                 visit.end.cancel()
                 visit.end = None
             return visit
 
+    def _make_room(self, key: str, now_s: float) -> None:
+        """For the visit ``key``, where it is a new one."""
+        with self._lock:
+            if key in self._visits or len(self._visits) < self._max_visitors:
+                return
+            away = [(visit.end is None, visit.used_s, other) for other, visit in self._visits.items()]
+            here, used_s, oldest = min(away)
+            if here and now_s - used_s < self._grace_s:
+                raise InputError("There are too many visitors at present. Try again in some minutes.")
+            visit = self._visits.pop(oldest)
+        self._clear(visit)
+
     def _end(self, key: str) -> None:
         with self._lock:
-            if self._visits[key].end is None:  # back again just now
+            if key not in self._visits or self._visits[key].end is None:  # made room, or is back again just now
                 return
             visit = self._visits.pop(key)
+        self._clear(visit)
+
+    def _clear(self, visit: _Visit[T]) -> None:
+        if visit.end is not None:
+            visit.end.cancel()
+        with self._lock:
             shared = {path for other in self._visits.values() for path in other.uploads}
         visit.things.close()
         shutil.rmtree(visit.folder, ignore_errors=True)

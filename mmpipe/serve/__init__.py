@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmpipe.extras import require
+from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.options import ServeOptions, read_api_keys
 
 if TYPE_CHECKING:
     from mmpipe.pipelines.live import LiveModels
 
-__all__ = ["ServeOptions", "read_api_keys", "run"]
+__all__ = ["NetworkOptions", "ServeOptions", "read_api_keys", "run"]
 
 
 def run(
-    host: str = "127.0.0.1", port: int = 8765, options: ServeOptions | None = None, models: LiveModels | None = None
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    options: ServeOptions | None = None,
+    models: LiveModels | None = None,
+    network: NetworkOptions | None = None,
 ) -> None:
     """Serve until the process is told to stop. See :func:`mmpipe.serve.server.run`.
 
@@ -27,4 +32,4 @@ def run(
         require(module, "serve", "The server")
     from mmpipe.serve import server
 
-    server.run(host, port, options, models)
+    server.run(host, port, options, models, network)

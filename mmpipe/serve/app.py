@@ -6,17 +6,33 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Response, WebSocket
+from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import mmpipe
+from mmpipe.serve.access import RefusedError
 from mmpipe.serve.connection import Connection
+from mmpipe.serve.guard import Guard, GuardedApp
+from mmpipe.serve.hosts import Hosts
 from mmpipe.serve.hub import Hub
+from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.wire import PATH
 
 
-def create_app(hub: Hub) -> FastAPI:
-    """The application over ``hub``. It warms the models up when it starts, and ends the sessions when it stops."""
+def create_app(
+    hub: Hub,
+    network: NetworkOptions | None = None,
+    host: str = "127.0.0.1",
+) -> FastAPI:
+    """The application over ``hub``. It warms the models up when it starts, and ends the sessions when it stops.
+
+    Args:
+        hub: the sessions.
+        network: who may ask for it.
+        host: the address that it is served on.
+    """
+    network = network or NetworkOptions()
+    hosts = Hosts(host, network.allowed_hosts, hub.options.allowed_origins)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -29,7 +45,12 @@ def create_app(hub: Hub) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = FastAPI(title="mmpipe", version=mmpipe.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = GuardedApp(
+        title="mmpipe",
+        version=mmpipe.__version__,
+        lifespan=lifespan,
+        guard=lambda inner: Guard(inner, network, hosts, audit=hub.audit),
+    )
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -45,7 +66,16 @@ def create_app(hub: Hub) -> FastAPI:
         return {"status": "ready"}
 
     @app.get("/metrics")
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
+        """For Prometheus, with a key where the server has keys."""
+        address = request.client.host if request.client else None
+        try:
+            hub.keys.check_header(request.headers.get("authorization"), address, "metrics")
+        except RefusedError as refused:
+            headers = {"WWW-Authenticate": "Bearer"}
+            if refused.retry_after_s is not None:
+                headers["Retry-After"] = str(int(refused.retry_after_s) + 1)
+            raise HTTPException(refused.status, str(refused), headers) from refused
         return Response(hub.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @app.websocket(PATH)

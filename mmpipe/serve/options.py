@@ -6,12 +6,11 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mmpipe.errors import InputError
+from mmpipe.serve.hosts import LOOPBACK, split_origin
 
 API_KEYS_VARIABLE = "MMPIPE_API_KEYS"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,5 @@ def origin_allowed(origin: str | None, allowed: tuple[str, ...]) -> bool:
     """
     if origin is None or "*" in allowed or origin in allowed:
         return True
-    try:
-        return urlsplit(origin).hostname in _LOOPBACK
-    except ValueError:  # no page sends it
-        return False
+    found = split_origin(origin)
+    return found is not None and found[0] in LOOPBACK

@@ -132,12 +132,14 @@ def browser(spoken: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: DemoServer) -> Iterator[Page]:
-    """The page, open in a context of its own. A test fails if a script of it does."""
+    """The page, open in a context of its own. A test fails if a script of it does, or if the browser complains of
+    anything, as of what the page's own policy forbids."""
     context = browser.new_context(permissions=["microphone"], locale="en-GB", viewport={"width": 1280, "height": 900})
     context.set_default_timeout(60_000)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.goto(server.url)
     page.get_by_role("heading", name="mmpipe").wait_for()
     yield page

@@ -66,6 +66,24 @@ def test_no_request_leaves_the_machine(browser: Browser, server: Any) -> None:
     } == set()
 
 
+def test_the_browser_lets_the_page_reach_nobody_else(browser: Browser, server: Any) -> None:
+    page = browser.new_page()
+    page.goto(server.url)
+    refused = page.evaluate(
+        """async () => {
+            const refused = [];
+            addEventListener("securitypolicyviolation", (event) => refused.push(event.effectiveDirective));
+            await fetch("http://127.0.0.1:9/").catch(() => null);
+            document.body.append(Object.assign(new Image(), {src: "http://127.0.0.1:9/x.png"}));
+            document.head.prepend(Object.assign(document.createElement("base"), {href: "http://127.0.0.1:9/"}));
+            await new Promise((done) => setTimeout(done, 200));
+            return refused;
+        }"""
+    )
+    page.close()
+    assert {"connect-src", "img-src", "base-uri"} <= set(refused)
+
+
 def test_every_control_of_the_live_tab_is_reached_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("button", name="Start")).to_be_enabled()
     page.get_by_label("Speak the translation").check()

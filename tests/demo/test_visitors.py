@@ -106,3 +106,39 @@ def test_an_upload_that_another_still_uses_stays(uploads: Path) -> None:
         if isinstance(timer, threading.Timer):
             timer.join(5)
     assert given.exists()
+
+
+class Clock:
+    time_s = 0.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+
+def test_visits_without_end_make_room_for_others_when_they_are_quiet() -> None:
+    clock = Clock()
+    visitors = Visitors(Things, grace_s=300.0, max_visitors=2, clock=clock)  # type: ignore[arg-type]
+    first = visitors.of(visitor("ann"))
+    clock.time_s = 200.0
+    visitors.of(visitor("bob"))
+    with pytest.raises(InputError, match="too many visitors"):
+        visitors.of(visitor("cid"))
+    clock.time_s = 301.0
+    visitors.of(visitor("cid"))
+    assert first.closed.is_set()
+    assert not first.folder.exists()
+    visitors.left(visitor("cid"))  # who has left goes first, however short ago
+    clock.time_s = 600.0
+    visitors.of(visitor("bob"))
+    visitors.of(visitor("dan"))
+    assert len(visitors._visits) == 2
+    assert "cid" not in visitors._visits
+
+
+def test_a_visitor_who_has_much_here_sends_no_more(uploads: Path) -> None:
+    visitors = Visitors(Things, max_bytes=8)
+    for name in ("a.wav", "b.wav"):  # five bytes each
+        visitors.claim(visitor("ann"), str(uploaded(uploads, name)))
+    with pytest.raises(InputError, match="Reload the page"):
+        visitors.claim(visitor("ann"), str(uploaded(uploads, "c.wav")))
+    visitors.claim(visitor("bob"), str(uploaded(uploads, "c.wav")))
