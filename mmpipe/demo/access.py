@@ -14,7 +14,6 @@ from mmpipe.demo.storage import Storage
 from mmpipe.serve.attempts import Attempts
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.bodies import declared_bytes
-from mmpipe.serve.guard import Noted
 from mmpipe.serve.refusal import Refusal
 
 LOGIN = "/login"
@@ -49,7 +48,7 @@ class Access:
         attempts: Attempts | None = None,
     ) -> None:
         self._app, self._login, self._storage, self._max_upload_bytes = app, login, storage, max_upload_bytes
-        self._audit, self._noted, self._attempts = audit or AuditLog(), Noted(audit), attempts or Attempts()
+        self._audit, self._attempts = audit or AuditLog(), attempts or Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -60,7 +59,7 @@ class Access:
         if self._login and scope["type"] == "http" and path == LOGIN and scope["method"] == "POST":
             await self._log_in(scope, receive, send, address)
         elif self._login and not _open(scope, path) and not await self._logged_in(HTTPConnection(scope)):
-            self._noted("connection.refused", "login", address)
+            self._audit.note("connection.refused", why="login", address=address)
             await _LOG_IN(scope, receive, send)
         elif scope["type"] == "http" and path == UPLOAD:
             await self._upload(scope, receive, send, address)
@@ -69,7 +68,7 @@ class Access:
 
     async def _log_in(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         if wait_s := self._attempts.begin(address):
-            self._noted("login.refused", "too many failures", address)
+            self._audit.note("login.refused", why="too many failures", address=address)
             wait = str(int(wait_s) + 1)
             await Refusal(429, f"Too many failed logins. Wait {wait} s.", {"Retry-After": wait})(scope, receive, send)
             return
@@ -88,7 +87,7 @@ class Access:
             self._attempts.succeeded(address)
             self._audit.note("login", who=(await self._ask("user", cookie)).json(), address=address)
         else:
-            self._noted("login.failed", None, address)
+            self._audit.note("login.failed", address=address)
 
     async def _logged_in(self, connection: HTTPConnection) -> bool:
         """Whether Gradio knows the visitor's token."""
@@ -108,7 +107,7 @@ class Access:
             if there_is:
                 await self._app(scope, receive, send)
             else:
-                self._noted("upload.refused", "no room", address, bytes=wanted)
+                self._audit.note("upload.refused", why="no room", address=address, bytes=wanted)
                 await Refusal(507, "The server has no room for this file at present. Try again in some minutes.")(
                     scope, receive, send
                 )

@@ -39,8 +39,7 @@ class LiveService:
         self.failure: str | None = None  # why there are no live sessions
         self.meter = Meter()
         self._models = models
-        # Who may connect is decided before a connection comes here.
-        self._options = ServeOptions(max_sessions=max_sessions, allowed_origins=("*",))
+        self._options = ServeOptions(max_sessions=max_sessions)
         self._pause = pause
         self._stopping = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,7 +12,9 @@ from typing import Protocol
 
 from mmpipe.batching import Clock
 from mmpipe.errors import InputError
+from mmpipe.serve.attempts import Attempts
 from mmpipe.serve.audit import AuditLog
+from mmpipe.serve.hosts import neighbourhood
 from mmpipe.serve.keys import ApiKey, KeyRing, plain_keys, read_keys
 from mmpipe.serve.options import ServeOptions
 from mmpipe.serve.wire import Close, ProtocolError
@@ -59,7 +61,7 @@ class Access:
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
         self._options, self._audit, self._today = options, audit, today
-        self._guesses = GuessLimiter(clock)
+        self._guesses = Attempts(clock=clock)
         self._rates = Rates(clock)
         self._wanted = bool(options.api_keys) or options.keys_file is not None
         self.ring = self._read()
@@ -97,15 +99,14 @@ class Access:
         """
         if not self._wanted:
             return None
-        if given and (wait_s := self._guesses.wait_s(address)) > 0:
+        if given and (wait_s := self._guesses.begin(address)) > 0:
             text = f"Too many wrong API keys came from your address. Wait {wait_s:.0f} s."
             raise self._refused(Close.TOO_FAST, text, "guessing", 429, address, retry_after_s=wait_s)
         key = self.ring.find(given) if given else None
         if key is None:
-            if given:
-                self._guesses.failed(address)
             why = "wrong" if given else "missing"
             raise self._refused(Close.UNAUTHORISED, "The API key is missing or wrong.", why, 401, address)
+        self._guesses.succeeded(address)
         if key.expired(self._today()):
             raise self._refused(Close.UNAUTHORISED, "The API key has expired.", "expired", 401, address, key)
         if right not in key.rights:
@@ -173,19 +174,6 @@ def bearer(header: str | None) -> str | None:
     return header[len(_BEARER) :].strip() or None
 
 
-def network_of(address: str | None) -> str:
-    """What counts as one address: of IPv6 the network of 64 bits, all of which one customer has."""
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or "unknown"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(found), 64), strict=False))
-    return str(found)
-
-
 def is_loopback(address: str | None) -> bool:
     try:
         found = ipaddress.ip_address(address or "")
@@ -193,37 +181,6 @@ def is_loopback(address: str | None) -> bool:
         return False
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return (mapped or found).is_loopback
-
-
-class GuessLimiter:
-    """Wrong keys, by address: after a few, each makes the address wait twice as long. Bounded in memory."""
-
-    FREE = 5  # a person who mistypes
-    LONGEST_WAIT_S = 300.0
-    FORGOTTEN_AFTER_S = 900.0  # without another
-    MOST_ADDRESSES = 10_000  # who failed longest ago is forgotten first
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, when the last
-
-    def wait_s(self, address: str | None) -> float:
-        """How long no key from there is looked at."""
-        count, at_s = self._failures.get(network_of(address), (0, 0.0))
-        if count < self.FREE:
-            return 0.0
-        delay_s = min(2.0 ** min(count - self.FREE, 30), self.LONGEST_WAIT_S)
-        return max(0.0, at_s + delay_s - self._clock.now_s())
-
-    def failed(self, address: str | None) -> None:
-        now_s, where = self._clock.now_s(), network_of(address)
-        count, at_s = self._failures.pop(where, (0, now_s))
-        self._failures[where] = (1 if now_s - at_s > self.FORGOTTEN_AFTER_S else count + 1, now_s)
-        while len(self._failures) > self.MOST_ADDRESSES:
-            self._failures.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._failures)
 
 
 class Rates:
@@ -262,7 +219,7 @@ class WaitingRoom:
     def enter(self, who: Waiting, caller: Caller) -> None:
         """Clients that showed a key are counted by it, and take no room from strangers."""
         known = caller.key is not None
-        group = f"key {caller.name}" if known else network_of(caller.address)
+        group = f"key {caller.name}" if known else neighbourhood(caller.address)
         same = [other for other, (theirs, _) in self._waiting.items() if theirs == group]
         strangers = [theirs for theirs, key in self._waiting.values() if not key]
         if len(same) >= self._most_of_one and (known or not is_loopback(caller.address)):

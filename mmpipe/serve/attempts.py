@@ -40,7 +40,7 @@ class Attempts:
         self._clock = clock or MonotonicClock()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
-    def begin(self, address: str) -> float:
+    def begin(self, address: str | None) -> float:
         """Seconds that ``address`` has to wait; 0: it may try. That counts as failed until :meth:`succeeded` is told,
         or many at once would all be free."""
         key, now_s = neighbourhood(address), self._clock.now_s()
@@ -58,5 +58,5 @@ class Attempts:
             self._failures.popitem(last=False)
         return 0.0
 
-    def succeeded(self, address: str) -> None:
+    def succeeded(self, address: str | None) -> None:
         self._failures.pop(neighbourhood(address), None)

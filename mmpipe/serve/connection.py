@@ -16,7 +16,6 @@ from mmpipe.serve.access import Caller, RefusedError, bearer
 from mmpipe.serve.eventlog import Entry
 from mmpipe.serve.hub import Hub
 from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
-from mmpipe.serve.options import origin_allowed
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.wire import Close, Packet, ProtocolError
 
@@ -76,12 +75,9 @@ class Connection:
         """Look at what the handshake shows, before anything is accepted.
 
         Raises:
-            RefusedError: the page may not connect, or the key is not good.
+            RefusedError: the key is not good.
         """
         headers, keys = self._websocket.headers, self._hub.keys
-        if not origin_allowed(headers.get("origin"), self._options.allowed_origins):
-            text = "Pages of this origin may not connect."
-            raise RefusedError(Close.ORIGIN, text, "origin", 403)
         if bearer(headers.get("authorization")) is not None:
             key = keys.check_header(headers.get("authorization"), self._caller.address, "live")
             self._caller = replace(self._caller, key=key)

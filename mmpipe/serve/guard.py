@@ -19,7 +19,6 @@ from mmpipe.serve.bodies import LimitedBody, declared_bytes, too_large
 from mmpipe.serve.hosts import Hosts, networks, within
 from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.refusal import Refusal
-from mmpipe.serve.repeats import Repeats
 
 #: Believed of a trusted proxy only; Gradio would believe them, and one of its own, of anybody.
 _FORWARDED = frozenset({b"forwarded", b"x-gradio-server"})
@@ -55,7 +54,7 @@ class Guard:
         self._trusted = networks(network.trusted_proxies)
         self._app = app
         self._behind_proxy = ProxyHeadersMiddleware(self._checked, list(network.trusted_proxies))  # type: ignore[arg-type]
-        self._noted = Noted(audit)
+        self._audit = audit or AuditLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -138,19 +137,8 @@ class Guard:
 
         return send_with_headers
 
-    def _note(self, why: str, scope: Scope, **facts: float) -> None:
-        self._noted("connection.refused", why, _peer(scope), **facts)
-
-
-class Noted:
-    """Notes in the audit log, where those that repeat are counted: a flood must not rotate away what else is there."""
-
-    def __init__(self, audit: AuditLog | None) -> None:
-        self._audit, self._repeats = audit, Repeats()
-
-    def __call__(self, what: str, why: str | None, address: str, **facts: Any) -> None:
-        if self._audit is not None and (count := self._repeats.withheld((what, why, address))) is not None:
-            self._audit.note(what, address=address, why=why, withheld=count or None, **facts)
+    def _note(self, why: str, scope: Scope, **facts: Any) -> None:
+        self._audit.note("connection.refused", address=_peer(scope), why=why, **facts)
 
 
 class GuardedApp(FastAPI):

@@ -65,15 +65,15 @@ def within(address: str | None, trusted: Sequence[Network]) -> bool:
     return any((mapped or found) in network for network in trusted)
 
 
-def neighbourhood(address: str) -> str:
-    """What counts as one sender: an address; of IPv6 its /64, of which anybody has all."""
+def neighbourhood(address: str | None) -> str:
+    """What counts as one sender: an address; of IPv6 its /64, of which anybody has all. None: not known."""
     try:
-        found = ipaddress.ip_address(address)
+        found = ipaddress.ip_address(address or "")
     except ValueError:
-        return address
+        return address or "unknown"
     if isinstance(found, ipaddress.IPv4Address):
-        return address
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))
 
 
 class Hosts:

@@ -15,8 +15,9 @@ from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.logs import without_text
 from mmpipe.pipelines.live import LiveModels
-from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback, network_of
+from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback
 from mmpipe.serve.audit import AuditLog
+from mmpipe.serve.hosts import neighbourhood
 from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.messages import Resume, Start
 from mmpipe.serve.metrics import Metrics
@@ -133,8 +134,8 @@ class Hub:
             if sum(other.key is not None and other.key.digest == caller.key.digest for other in others) >= seats:
                 raise _busy(f"The key {caller.name!r} has all its {seats} sessions. End one, or wait.", "seats")
         elif not is_loopback(caller.address):
-            network, most = network_of(caller.address), self.options.max_sessions_per_address
-            if sum(network_of(other.address) == network for other in others) >= most:
+            network, most = neighbourhood(caller.address), self.options.max_sessions_per_address
+            if sum(neighbourhood(other.address) == network for other in others) >= most:
                 raise _busy(f"Your address has {most} sessions, which is all that it may. End one, or wait.", "address")
 
     async def _check(self, start: Start) -> None:

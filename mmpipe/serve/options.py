@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpipe.errors import InputError
-from mmpipe.serve.hosts import LOOPBACK, split_origin
 
 API_KEYS_VARIABLE = "MMPIPE_API_KEYS"
 
@@ -99,14 +98,3 @@ def read_api_keys(path: Path | None = None) -> tuple[str, ...]:
             raise InputError(f"The file {str(path)!r} holds no API key: write one a line.")
         keys += found
     return tuple(dict.fromkeys(keys))
-
-
-def origin_allowed(origin: str | None, allowed: tuple[str, ...]) -> bool:
-    """Whether a page of ``origin`` may connect. Programs other than browsers send none, and may.
-
-    The Host header is not asked: a page could make its own name point to this machine.
-    """
-    if origin is None or "*" in allowed or origin in allowed:
-        return True
-    found = split_origin(origin)
-    return found is not None and found[0] in LOOPBACK

@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.connections import Connections
-from mmpipe.serve.guard import Noted
 from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.protocols import Limits, http_protocol
 from mmpipe.serve.repeats import counting_repeats
@@ -48,9 +47,11 @@ class WebServer(uvicorn.Server):
         port: int = 0,
         audit: AuditLog | None = None,
     ) -> None:
-        noted = Noted(audit)
+        noted = (audit or AuditLog()).note
         tls = server_context(network.tls_cert, network.tls_key) if network.tls_cert and network.tls_key else None
-        self.open_connections = Connections(network, lambda why, address: noted("connection.refused", why, address))
+        self.open_connections = Connections(
+            network, lambda why, address: noted("connection.refused", why=why, address=address)
+        )
         self._stop = stop
         super().__init__(
             uvicorn.Config(

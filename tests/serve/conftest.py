@@ -11,6 +11,8 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -130,7 +132,13 @@ class FakeClock:
 class Wire:
     """A client of the application, message by message. Must be made inside a loop."""
 
-    def __init__(self, app: FastAPI, headers: Mapping[str, str] | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        headers: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        extensions: Mapping[str, Any] = MappingProxyType({"websocket.http.response": {}}),
+    ) -> None:
         self.reading = asyncio.Event()  # cleared: the client does not read, and the server's sending waits
         self.reading.set()
         self.gone = False  # True: sending to it fails, as uvicorn's does once the client's close was received
@@ -153,7 +161,7 @@ class Wire:
             "client": (address, 1),
             "server": ("127.0.0.1", 2),
             "subprotocols": [],
-            "extensions": {"websocket.http.response": {}},
+            "extensions": dict(extensions),
         }
         self.task = asyncio.create_task(self._serve(app, scope))
 
@@ -194,7 +202,8 @@ class Wire:
             self.denied_with = message["status"]
             return await self.hear()
         if message["type"] == "websocket.http.response.body":
-            self.denial = cast(dict[str, Any], json.loads(message["body"]))
+            with suppress(ValueError):  # what stands before the application says it in plain text
+                self.denial = cast(dict[str, Any], json.loads(message["body"]))
             return None
         if message["type"] == "websocket.close":
             self.closed_with = message.get("code", 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocketDisconnect
 
-from mmpipe.serve.app import create_app
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.guard import Guard, GuardedApp
 from mmpipe.serve.hosts import Hosts
@@ -155,7 +155,7 @@ def test_every_answer_tells_browsers_what_not_to_allow(path: str) -> None:
         assert answer.headers["referrer-policy"] == "same-origin"
 
 
-def test_refusals_are_noted_with_why_and_a_flood_of_them_once(tmp_path: Path) -> None:
+def test_refusals_are_noted_with_why_and_a_flood_of_them_is_counted(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "audit")
     visitor = client(guarded(audit, max_body_bytes=10))
     for _ in range(50):
@@ -165,9 +165,12 @@ def test_refusals_are_noted_with_why_and_a_flood_of_them_once(tmp_path: Path) ->
     visitor.get("/seen")
     audit.close()
     lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
-    assert [(line["what"], line["why"], line["from"]) for line in lines] == [
-        ("connection.refused", why, "203.0.113.9") for why in ("host", "origin", "too large")
-    ]
+    assert {(line["what"], line["from"]) for line in lines} == {("connection.refused", "203.0.113.9")}
+    counts = Counter()
+    for line in lines:
+        counts[line["why"]] += line.get("more", 1)
+    assert counts == {"host": 50, "origin": 1, "too large": 1}
+    assert len(lines) < 10
 
 
 # --- mmpipe serve ---
@@ -207,12 +210,6 @@ def test_metrics_want_a_key_where_there_are_keys_and_guessing_takes_time(rig: An
     assert client(rig.app()[0]).get("/metrics").status_code == 200
 
 
-def test_who_may_read_the_metrics_can_be_somebody_elses_decision(rig: Any) -> None:
-    app = create_app(rig.hub(), may_read_metrics=lambda key: key == "for metrics")
-    assert client(app).get("/metrics").status_code == 401
-    assert client(app).get("/metrics", headers={"Authorization": "Bearer for metrics"}).status_code == 200
-
-
 def test_a_foreign_page_does_not_reach_the_live_socket_by_name_or_origin(rig: Any) -> None:
     app, _ = rig.app()
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Origin": "http://[::1"}):
@@ -226,7 +223,7 @@ def test_a_foreign_page_does_not_reach_the_live_socket_by_name_or_origin(rig: An
 
 def test_a_foreign_page_is_refused_also_where_no_answer_can_be_given(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        wire = rig.wire(rig.app()[0], {"Host": "evil.example"})
+        wire = rig.wire(rig.app()[0], {"Host": "evil.example"}, extensions={})
         assert await wire.hear() is None
         assert wire.closed_with == 4403
 
