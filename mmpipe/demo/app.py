@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 from starlette.types import ASGIApp
 
 import mmpipe
+from mmpipe import untrusted
 from mmpipe.demo.access import LOGIN, UPLOAD, Access
 from mmpipe.demo.endpoints import endpoints
 from mmpipe.demo.live_tab import STATIC
@@ -78,6 +79,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.warm_up()
+        untrusted.start()
         task = asyncio.create_task(service.run())
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,13 @@ class UntrustedMedia(IsolatedMedia):
 
     def _open(self) -> Any:
         try:
-            return self.path.open("rb")
+            file = self.path.open("rb")
         except OSError as error:
             raise MediaError(f"{self.name!r} cannot be read: {reason(error)}. Send it again.") from error
+        if not os.fstat(file.fileno()).st_size:
+            file.close()
+            raise MediaError(f"{self.name!r} is empty (0 bytes). Was its recording or download interrupted?")
+        return file
 
 
 def _info(found: object, name: str) -> MediaInfo:

@@ -65,7 +65,7 @@ def test_models_that_come_after_failures_make_sessions_possible(caplog: pytest.L
     assert [seconds for seconds, _ in waited] == [LOAD_AGAIN_AFTER_S] * 3
     assert waited[0][1] == FAILED
     assert "warm-up failed" in str(waited[2][1])
-    assert "out of luck" in caplog.text
+    assert "RuntimeError" in caplog.text
     assert service.hub is not None
     assert service.hub.not_ready is None
     assert service.failure is None
