@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fuzzing import campaign, decoding
-from fuzzing.outcome import Tally
+from fuzzing.outcome import TOLERATED, Tally
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -30,7 +30,7 @@ KINDS = {
     "protocol": ("messages", 5_000),
     "http": ("requests", 5_000),
 }
-FAILURES = ("crash", "hang", "foreign exception", "internal error", "memory", "leak")
+FAILURES = ("crash", "hang", "foreign exception", "internal error", "memory", "leak", TOLERATED)
 #: Over an idle process: of a server, and of one that decodes by itself.
 MEMORY_MB, MEMORY_IN_PROCESS_MB = 300.0, 1_500.0
 

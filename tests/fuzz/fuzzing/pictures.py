@@ -71,6 +71,15 @@ def jpeg_segment(rng: Random, data: bytearray) -> bytearray:
     return data
 
 
+def jpeg_scan_header(rng: Random, data: bytearray) -> bytearray:
+    """Which coefficients a scan has, or whose."""
+    for at, kind, end in _segments(data):
+        if kind == 0xDA and at + 5 < end <= len(data):
+            for where in rng.sample(range(at + 4, end), 2):
+                data[where] = rng.choice((0, 1, 2, 3, 5, 0x10, 0x11, 63, 64, 255))
+    return data
+
+
 def jpeg_scans(rng: Random, data: bytearray) -> bytearray:
     """The scans come again, and again: each is decoded over the whole picture."""
     starts = [at for at, kind, _ in _segments(data) if kind == 0xDA]
@@ -79,7 +88,7 @@ def jpeg_scans(rng: Random, data: bytearray) -> bytearray:
     return data
 
 
-JPEG = (jpeg_frame_type, jpeg_frame, jpeg_frame, jpeg_length, jpeg_segment, jpeg_scans)
+JPEG = (jpeg_frame_type, jpeg_frame, jpeg_frame, jpeg_length, jpeg_segment, jpeg_scan_header, jpeg_scans)
 
 
 # --- PNG: chunks whose checksums are right again after a mutation ---
