@@ -111,7 +111,7 @@ def _opus(draw: st.DrawFn) -> bytes:
 
 
 payloads = st.one_of(
-    st.sampled_from([b"\0\0" * 1_600, b"\x00\x10" * 1_600, b"\x00\x10" * 800, b"\xff\x7f\x01\x80" * 30_000]),
+    st.sampled_from([b"\0\0" * 1_600, b"\x00\x10" * 1_600, b"\x00\x10" * 800, b"\xff\x7f\x01\x80" * 15_000]),
     st.binary(max_size=40),
     _opus(),
     st.binary(min_size=1, max_size=1).map(lambda toc: toc + b"\x3f" + b"\x01" * 30),  # a few bytes, much silence
@@ -158,7 +158,8 @@ _ACTS: dict[str, SearchStrategy[Any]] = {
     "text": texts,
     "raw text": not_utf8,
     "packet": packets,
-    "packets in order": st.tuples(st.integers(1, 12), payloads),
+    "packets in order": st.tuples(st.integers(1, 12), st.sampled_from([1_600, 1_600, 0, 1, 2**20, 2**31]), payloads),
+    "flood": st.tuples(st.sampled_from([3, 300]), controls),
     "binary": st.binary(max_size=30) | st.just(b"\0" * 70_000),
     "resume": st.fixed_dictionaries(
         {
@@ -182,7 +183,10 @@ _verbs = st.sampled_from([verb for verb in _ACTS for _ in range(_WEIGHTS.get(ver
 
 
 def _acts(connections: SearchStrategy[int]) -> SearchStrategy[Act]:
-    return _verbs.flatmap(lambda verb: st.tuples(connections, st.just(verb), _ACTS[verb]))
+    elsewhere = st.sampled_from([0, 1, 2])  # where a session is taken up again, mostly
+    return _verbs.flatmap(
+        lambda verb: st.tuples(elsewhere if verb == "resume" else connections, st.just(verb), _ACTS[verb])
+    )
 
 
 def conversations() -> SearchStrategy[list[Act]]:

@@ -136,7 +136,7 @@ _row = st.fixed_dictionaries(
         "turn": st.booleans(),
     }
 )
-_subtitles = st.fixed_dictionaries(
+subtitles = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["srt", "vtt", "json"]) | values,
         "text": st.sampled_from(["both", "translation", "source"]) | values,
@@ -219,7 +219,7 @@ _posts = st.one_of(
         st.sampled_from(["/gradio_api/queue/join", "/gradio_api/run/translate", "/gradio_api/run/predict"]),
         _events,
     ),
-    st.builds(lambda body: Request("POST", "/demo/subtitles", headers=_JSON, body=_dumped(body)), _subtitles),
+    st.builds(lambda body: Request("POST", "/demo/subtitles", headers=_JSON, body=_dumped(body)), subtitles),
     st.builds(
         lambda path, body: Request("POST", path, headers=_MULTIPART, body=body),
         st.sampled_from(

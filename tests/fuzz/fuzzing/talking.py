@@ -68,11 +68,15 @@ class Conversation:
             case "packet" | "binary":
                 client.send(frame(BINARY, what))
             case "packets in order":
-                count, payload = what
+                count, step, payload = what
                 for _ in range(count):
                     seq = self._packets[number]
-                    client.send(frame(BINARY, struct.pack("<II", seq, seq * 1_600) + payload))
+                    client.send(frame(BINARY, struct.pack("<II", seq, seq * step % 2**32) + payload))
                     self._packets[number] += 1
+                self._counts["messages"] += count - 1
+            case "flood":
+                count, control = what
+                client.send(frame(TEXT, json.dumps(control).encode()) * count)
                 self._counts["messages"] += count - 1
             case "resume":
                 self._resume(client, **what)
