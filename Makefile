@@ -1,13 +1,14 @@
 # make run   set everything up, then translate a real recording into Portuguese speech and subtitles in out/
 # make test  set everything up, then run the tests
 # make check lint, types and tests: what CI runs
+# make fuzz  send the decoders and servers what strangers could send (FUZZ_PICTURES, FUZZ_MEDIA, ... say how much of it)
 PYTHON ?= python3
 BIN := .venv/bin
 TALK := tests/data/sense_and_sensibility.flac
 # what the tests use
 TEST_WEIGHTS := silero-vad whisper-base kokoro piper-en-joe efficientnet-lite0 efficientnet-lite2 smollm2-135m
 
-.PHONY: run test check clean
+.PHONY: run test check fuzz clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
@@ -26,6 +27,19 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
+
+# A quarter of an hour each on two cores; the exit status says whether anything got through.
+FUZZ_PICTURES ?= 100000
+FUZZ_MEDIA ?= 20000
+FUZZ_MESSAGES ?= 50000
+FUZZ_REQUESTS ?= 20000
+FUZZ_SEED ?= 1
+
+fuzz: .venv/dev.stamp
+	$(BIN)/python tests/fuzz/run.py pictures --count $(FUZZ_PICTURES) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py media --count $(FUZZ_MEDIA) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py protocol --count $(FUZZ_MESSAGES) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py http --count $(FUZZ_REQUESTS) --seed $(FUZZ_SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

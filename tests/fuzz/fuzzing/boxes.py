@@ -136,7 +136,7 @@ def iso_times(rng: Random, data: bytearray) -> bytearray:
 _MASTERS = {0x18538067, 0x1F43B675, 0xA0, 0x1654AE6B, 0xAE, 0xE1, 0xE0, 0x1C53BB6B, 0x1549A966}
 
 
-def _ebml(data: bytearray) -> list[Box]:
+def ebml_boxes(data: bytearray) -> list[Box]:
     found: list[Box] = []
 
     def walk(at: int, end: int) -> None:
@@ -162,7 +162,7 @@ def _ebml(data: bytearray) -> list[Box]:
 
 def ebml_clock(rng: Random, data: bytearray) -> bytearray:
     """The time of one cluster, or of all, leaps: what lies between is a gap."""
-    clocks = [box for box in _ebml(data) if data[box.at : box.size_at] == b"\xe7"]
+    clocks = [box for box in ebml_boxes(data) if data[box.at : box.size_at] == b"\xe7"]
     leap_ms = rng.choice((500, 60_000, 3_000_000, 3_599_000, 3_700_000, 1 << 31, 1 << 40))
     for number, box in enumerate(reversed(clocks)):  # from behind: what lies before stays where it is
         if rng.random() < 0.7:
@@ -174,7 +174,7 @@ def ebml_clock(rng: Random, data: bytearray) -> bytearray:
 def ebml_number(rng: Random, data: bytearray) -> bytearray:
     """Rate, rate of the output, channels, depth, scale of time, delay of the codec."""
     ids = (b"\xb5", b"\x78\xb5", b"\x9f", b"\x62\x64", b"\x2a\xd7\xb1", b"\x56\xaa", b"\x56\xbb", b"\x23\xe3\x83")
-    places = [box for box in _ebml(data) if bytes(data[box.at : box.size_at]) in ids and box.end > box.body]
+    places = [box for box in ebml_boxes(data) if bytes(data[box.at : box.size_at]) in ids and box.end > box.body]
     if places:
         box = rng.choice(places)
         width = box.end - box.body
@@ -276,7 +276,7 @@ RIFF = (_mutator(_chunks("little", 4, 12), "little"),)
 AIFF = (_mutator(_chunks("big", 4, 12), "big"),)
 CAF = (_mutator(_chunks("big", 8, 8), "big"),)
 ISO = (_mutator(_iso, "big"), _mutator(_iso, "big"), iso_times)
-EBML = (_mutator(_ebml, "big"), ebml_clock, ebml_number)
+EBML = (_mutator(ebml_boxes, "big"), ebml_clock, ebml_number)
 OGG = (ogg_page,)
 MPEG_TS = (ts_packet,)
 FLAC = (flac_header,)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ class Plan:
     in_process: bool = False
     memory_mb: float = 300.0
     unit: str = "cases"
+    hang_s: float = HANG_S
 
 
 def run(plan: Plan, report: Callable[[Tally], None] = lambda _: None, keep: Path | None = None) -> Tally:
@@ -67,20 +69,20 @@ def run(plan: Plan, report: Callable[[Tally], None] = lambda _: None, keep: Path
             for name, content in decoding.build_seeds(plan.kind, seeds).items():
                 (seeds / name).write_bytes(content)
         end = plan.first + plan.count
-        base = Order(plan.kind, plan.seed, 0, plan.jobs, end, folder, plan.in_process, plan.memory_mb)
-        threads = [
-            threading.Thread(target=_lane, args=(replace(base, first=plan.first + job), note, stop, until_s))
-            for job in range(min(plan.jobs, plan.count))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            stop.set()
-            for thread in threads:
-                thread.join()
+        base = Order(plan.kind, plan.seed, 0, plan.jobs, end, folder, plan.in_process, plan.memory_mb, plan.hang_s)
+        with ThreadPoolExecutor(plan.jobs) as threads:
+            lanes = [
+                threads.submit(_lane, replace(base, first=plan.first + job), note, stop, until_s)
+                for job in range(min(plan.jobs, plan.count))
+            ]
+            try:
+                for lane in as_completed(lanes):
+                    lane.result()
+            except KeyboardInterrupt:  # what was found until now is told
+                stop.set()
+            except BaseException:
+                stop.set()
+                raise
         if keep is not None and plan.kind in decoding.KINDS:
             _keep(tally, base, keep)
     return tally
@@ -116,11 +118,11 @@ class _Worker:
         """Outcomes, and at last the peak of the worker's own children; as its last outcome, what ended it early."""
         out = self._process.stdout
         assert out is not None
-        served = self._order.kind not in decoding.KINDS
+        served = self._order.kind in ("protocol", "http")
         n, ready, pending = self._order.first, False, b""
         waiting_since_s = time.monotonic()
         while not stop.is_set() and time.monotonic() < until_s:
-            limit_s = START_S if not ready else BATCH_S if served else HANG_S + 1
+            limit_s = START_S if not ready else BATCH_S if served else self._order.hang_s + 1
             if not select.select([out], [], [], 0.2)[0]:
                 if time.monotonic() - waiting_since_s > limit_s:
                     if not ready:
@@ -133,8 +135,8 @@ class _Worker:
             waiting_since_s = time.monotonic()
             if not chunk:
                 if code := self._process.wait():
-                    if not ready:
-                        raise RuntimeError(f"a worker did not begin:\n{self._said()}")
+                    if not ready or code == 1:  # Python's own word for an error that nobody caught
+                        raise RuntimeError(f"a worker failed by itself:\n{self._said()}")
                     yield Outcome(n, failures=(self._crash(n, code),))
                 return
             *lines, pending = (pending + chunk).split(b"\n")

@@ -194,7 +194,18 @@ def conversations() -> SearchStrategy[list[Act]]:
     any_of_them = st.sampled_from([0, 0, 0, 1, 2])
     opened = st.builds(lambda found: (0, "open", found), headers)
     begun = starts.map(lambda start: (0, "json", start))
+    packets_first = _ACTS["packets in order"].map(lambda found: (0, "packets in order", found))
+    back = st.integers(0, 2).map(lambda last: (1, "resume", {"of": 0, "token": "right", "last_event": last}))
+    lost = st.sampled_from(["abort", "shut", "wait"]).map(lambda verb: (0, verb, None))
     return st.one_of(
+        st.builds(
+            lambda start, sound, gone, resume, rest: [start, sound, gone, resume, *rest],
+            begun,
+            packets_first,
+            lost,
+            back,
+            st.lists(_acts(st.sampled_from([0, 1, 1, 1])), max_size=MAX_ACTS),
+        ),
         st.builds(lambda first, rest: [first, *rest], begun, st.lists(_acts(any_of_them), max_size=MAX_ACTS)),
         st.builds(lambda first, rest: [first, *rest], begun, st.lists(_acts(any_of_them), max_size=MAX_ACTS)),
         st.lists(_acts(any_of_them), min_size=1, max_size=MAX_ACTS),

@@ -32,6 +32,7 @@ class Order:
     seeds: str  # the folder of the files that are mutated
     in_process: bool
     memory_mb: float
+    hang_s: float
 
     @classmethod
     def read(cls, text: str) -> Order:
@@ -71,7 +72,11 @@ def _runner(order: Order) -> Iterator[Runner]:
     from fuzzing import decoding
 
     with tempfile.TemporaryDirectory(prefix="mmpipe-fuzz-") as scratch:
-        if order.kind in decoding.KINDS:
+        if order.kind == "broken":
+            from fuzzing.broken import Broken
+
+            yield Broken()
+        elif order.kind in decoding.KINDS:
             if order.in_process:
                 resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
             yield decoding.Decoding(
