@@ -2,6 +2,7 @@
 # make test  set everything up, then run the tests
 # make check lint, types and tests: what CI runs
 # make sbom  what is installed in SBOM_ENV, and the models, as CycloneDX in out/sbom.cdx.json
+# make fuzz  send the decoders and servers what strangers could send (FUZZ_PICTURES, FUZZ_MEDIA, ... say how much of it)
 PYTHON ?= python3
 SBOM_ENV ?= .venv
 BIN := .venv/bin
@@ -9,7 +10,7 @@ TALK := tests/data/sense_and_sensibility.flac
 # what the tests use
 TEST_WEIGHTS := silero-vad whisper-base kokoro piper-en-joe efficientnet-lite0 efficientnet-lite2 smollm2-135m
 
-.PHONY: run test check sbom clean
+.PHONY: run test check fuzz sbom clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
@@ -39,6 +40,19 @@ sbom: .venv-sbom/run.stamp | $(if $(filter .venv,$(SBOM_ENV)),.venv/run.stamp)
 	$(PYTHON) -m venv .venv-sbom
 	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.1,<8'
 	@touch $@
+
+# A quarter of an hour each on two cores; the exit status says whether anything got through.
+FUZZ_PICTURES ?= 100000
+FUZZ_MEDIA ?= 20000
+FUZZ_MESSAGES ?= 50000
+FUZZ_REQUESTS ?= 20000
+FUZZ_SEED ?= 1
+
+fuzz: .venv/dev.stamp
+	$(BIN)/python tests/fuzz/run.py pictures --count $(FUZZ_PICTURES) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py media --count $(FUZZ_MEDIA) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py protocol --count $(FUZZ_MESSAGES) --seed $(FUZZ_SEED)
+	$(BIN)/python tests/fuzz/run.py http --count $(FUZZ_REQUESTS) --seed $(FUZZ_SEED)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -63,14 +63,15 @@ class Journal:
         for line in raw.splitlines(keepends=True):
             try:
                 record = json.loads(line)
-            except ValueError:  # the line that was being written
-                break
+                _check(record)
+            except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+                break  # the line that was being written, or one that was damaged since: what comes before it is good
             at += len(line)
             lines.append(record)
             if record["resume_s"] is not None:
                 self._records, self.resume_s, good = list(lines), record["resume_s"], at
         pcm_bytes = max((r["speech"]["end_byte"] for r in self._records if r["speech"]), default=0)
-        if self._records and self._speech.stat().st_size < pcm_bytes:
+        if self._records and pcm_bytes > (self._speech.stat().st_size if self._speech.exists() else 0):
             logger.warning("the journal in %s is damaged: starting over", self.folder)
             self._records, self.resume_s, good, pcm_bytes = [], 0.0, 0, 0
         with self._lines.open("r+b") as file:
@@ -90,19 +91,13 @@ class Journal:
     def replay(self) -> Iterator[TranslatedSegment]:
         """What earlier runs finished, in order."""
         for record in self._records:
-            source = record["source"]
-            words = tuple(Word(**word) for word in source.pop("words"))
-            translation = record["translation"]
-            route, tier = tuple(translation.pop("route")), Tier(translation.pop("tier"))
             speech = None
             if where := record["speech"]:
                 with self._speech.open("rb") as file:
                     file.seek(where["start_byte"])
                     pcm = np.frombuffer(file.read(where["end_byte"] - where["start_byte"]), "<i2")
                 speech = Audio(pcm.astype(np.float32) / np.float32(32767), where["rate_hz"])
-            yield TranslatedSegment(
-                Segment(**source, words=words), Translation(**translation, route=route, tier=tier), speech
-            )
+            yield TranslatedSegment(_source(record), _translation(record), speech)
 
     def add(self, item: TranslatedSegment, resume_s: float | None) -> None:
         """Note that ``item`` is finished. ``resume_s``: where a later run may go on; None if not right after it."""
@@ -139,3 +134,31 @@ class Journal:
 def _private(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
     """Open a file that, if it is new, only its owner can read."""
     return open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _check(record: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no record.
+    """
+    _source(record)
+    _translation(record)
+    speech, resume_s = record["speech"], record["resume_s"]
+    if resume_s is not None and not 0 <= resume_s < float("inf"):
+        raise ValueError(resume_s)
+    if speech is not None:
+        start, end, rate_hz = (speech[name] for name in ("start_byte", "end_byte", "rate_hz"))
+        if not all(isinstance(n, int) for n in (start, end, rate_hz)):
+            raise TypeError(speech)
+        if not 0 <= start <= end or start % 2 or end % 2 or rate_hz <= 0:  # two bytes a sample
+            raise ValueError(speech)
+
+
+def _source(record: dict[str, Any]) -> Segment:
+    source = record["source"]
+    return Segment(**{**source, "words": tuple(Word(**word) for word in source["words"])})
+
+
+def _translation(record: dict[str, Any]) -> Translation:
+    found = record["translation"]
+    return Translation(**{**found, "route": tuple(found["route"]), "tier": Tier(found["tier"])})
