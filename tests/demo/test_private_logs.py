@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import gradio as gr
 import pytest
@@ -12,7 +13,6 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from mmpipe.demo import DemoOptions, run
-from mmpipe.demo import server as server_module
 from mmpipe.demo.errors import UNEXPECTED, gradio_without_text, told
 from mmpipe.errors import InputError
 from mmpipe.logs import private_logs
@@ -71,8 +71,8 @@ def test_the_page_is_served_with_logs_without_text(written: Any, monkeypatch: py
                 logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
             assert gr.queueing.traceback.print_exc is not __import__("traceback").print_exc
 
-    monkeypatch.setattr(server_module, "_server", lambda app: Failing())
-    monkeypatch.setattr("mmpipe.demo.app.create_app", lambda *_: None)
+    monkeypatch.setattr("mmpipe.serve.web_server.WebServer", lambda *_, **__: Failing())
+    monkeypatch.setattr("mmpipe.demo.app.create_app", MagicMock())
     run(DemoOptions(port=0))
     assert "ValueError" in written.text
     assert SECRET not in written.text
