@@ -37,10 +37,10 @@ def test_a_unit_starts_a_command_with_options_that_it_has(unit: Path) -> None:
 
 def test_every_option_of_a_command_in_the_page_is_one() -> None:
     shown = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
-    shown += re.findall(r"`(mmpipe [^`]+)`", PAGE)
+    shown += re.findall(r"`(mmpipe [^`]+)`", PAGE.replace("\n", " "))
     checked = 0
     for line in shown:
-        if not (match := re.search(r"\bmmpipe ((?:keys |transcripts |bench )?[\w-]+)(.*)", line)):
+        if not (match := re.search(r"(?:^\$ |^|/bin/)mmpipe ((?:keys |transcripts |bench )?[a-z-]+)(.*)", line)):
             continue
         given = set(re.findall(r"(?<=\s)--[a-z][\w-]*", match[2].partition("#")[0]))
         assert given <= options(*match[1].split()), line

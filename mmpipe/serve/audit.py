@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.errors import InputError
+from mmpipe.files import reason
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +214,9 @@ class _PrivateFileHandler(RotatingFileHandler):
         self._lost = True
         if not self._failed:
             self._failed = True
-            logger.exception("the audit log cannot be written: lines are lost")
+            error = sys.exception()
+            assert error is not None  # logging calls this while it handles one
+            logger.error("the audit log cannot be written, lines are lost: %s", reason(error))
         self._drop()  # what was not written must not gather in memory
 
     def _drop(self) -> None:

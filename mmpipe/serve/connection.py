@@ -98,7 +98,7 @@ class Connection:
             else:
                 await self._websocket.close(refusal.close)
         except (WebSocketDisconnect, RuntimeError) as error:
-            logger.debug("a refusal did not arrive: %r", error)
+            logger.debug("a refusal did not arrive: %s", type(error).__name__)
 
     def _note(self, what: str, **facts: str | float | None) -> None:
         self._hub.audit.note(what, who=self._caller.name, address=self._caller.address, **facts)

@@ -258,8 +258,8 @@ class Hub:
         async def expire() -> None:
             try:
                 count = await asyncio.to_thread(store.expire)
-            except (OSError, MmpipeError):
-                logger.exception("old transcripts could not be removed")
+            except (OSError, MmpipeError) as error:
+                logger.error("old transcripts could not be removed: %s", error)
                 return
             if count:
                 logger.info("%d transcripts were removed: they were too old", count)

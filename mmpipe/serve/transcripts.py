@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpipe.errors import InputError
 from mmpipe.extras import require
-from mmpipe.files import writing
+from mmpipe.files import reason, writing
 from mmpipe.pipelines.live.events import Committed, Event, Translated
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ class TranscriptWriter:
         self._head = json.dumps(head).encode()
         try:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
         else:
             self._write(self._head)
 
@@ -252,11 +252,11 @@ class TranscriptWriter:
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError("no space is left")
-        except OSError:  # and no other line may follow: its number was used
-            self._give_up()
+        except OSError as error:  # and no other line may follow: its number was used
+            self._give_up(error)
 
-    def _give_up(self) -> None:
-        logger.exception("session %s: its transcript cannot be kept from here on", self._session)
+    def _give_up(self, error: OSError) -> None:
+        logger.error("session %s: its transcript cannot be kept from here on: %s", self._session, reason(error))
         self.close()
 
     def close(self) -> None:

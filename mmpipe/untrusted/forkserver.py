@@ -14,9 +14,11 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mmpipe.errors import MmpipeError
+from mmpipe.logs import private_logs
 from mmpipe.untrusted.channel import Channel, Kind
 from mmpipe.untrusted.tasks import TASKS, warm_up
 
@@ -45,6 +47,7 @@ def main() -> None:
 
 def _work(order: dict[str, Any], files: list[int]) -> NoReturn:
     """In the child: do what was ordered, and end."""
+    _die_first()
     connection = socket.socket(fileno=files[0])
     channel = Channel(connection)
     status = 1
@@ -54,7 +57,8 @@ def _work(order: dict[str, Any], files: list[int]) -> NoReturn:
         os.close(ourselves)
         _lock_in(order["limits"])
         _log_to(channel)
-        TASKS[order["task"]](channel, files[1:], **order["arguments"])
+        with private_logs():  # what a stranger's file is called is nothing for a log
+            TASKS[order["task"]](channel, files[1:], **order["arguments"])
         channel.send(Kind.END)
         status = 0
     except MmpipeError as error:
@@ -70,6 +74,12 @@ def _work(order: dict[str, Any], files: list[int]) -> NoReturn:
             )
     finally:
         os._exit(status)  # and no farther: what runs at exit belongs to the process that was forked from
+
+
+def _die_first() -> None:
+    """Where the machine, or a unit with MemoryMax, runs out of memory, this goes rather than who asked."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
 
 def _lock_in(limits: dict[str, Any]) -> None:

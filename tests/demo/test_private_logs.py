@@ -64,8 +64,6 @@ def test_gradio_does_not_print_what_a_handler_raised(
 
 def test_the_page_is_served_with_logs_without_text(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
         def run(self, sockets: object) -> None:
             try:
                 raise ValueError(SECRET)
@@ -73,8 +71,8 @@ def test_the_page_is_served_with_logs_without_text(written: Any, monkeypatch: py
                 logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
             assert gr.queueing.traceback.print_exc is not __import__("traceback").print_exc
 
-    monkeypatch.setattr("mmpipe.serve.web_server.WebServer", Failing)
-    monkeypatch.setattr("mmpipe.demo.app.create_app", lambda *_: MagicMock())
+    monkeypatch.setattr("mmpipe.serve.web_server.WebServer", lambda *_, **__: Failing())
+    monkeypatch.setattr("mmpipe.demo.app.create_app", MagicMock())
     run(DemoOptions(port=0))
     assert "ValueError" in written.text
     assert SECRET not in written.text

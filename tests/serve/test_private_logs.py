@@ -129,9 +129,11 @@ def sentences(*first: int) -> list[int]:
 def test_no_word_that_was_said_is_in_any_log_or_metric(
     written: Any, rig: Any, loud: Callable[[float], SileroVad], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    audit = tmp_path / "audit.jsonl"
+
     async def run() -> tuple[list[Event], str]:
         with quoting(rig, loud) as models:
-            hub = Hub(models, ServeOptions(max_ahead_s=1e6, transcripts=tmp_path))
+            hub = Hub(models, ServeOptions(max_ahead_s=1e6, transcripts=tmp_path / "kept", audit_log=audit))
             async with serving(hub) as address:
                 events: list[Event] = []
                 for failing in (0, 5, 10, 15, 20, 40, 50):  # each stage, with a library's error and with our own
@@ -160,7 +162,7 @@ def test_no_word_that_was_said_is_in_any_log_or_metric(
         assert [text for text in told if what in text and SAID in text.lower()], f"the speaker is told: {what}"
     assert [text for text in told if "cannot hear" in text and SAID in text]
     assert [text for text in told if "gave up on" in text and SAID in text]
-    kept = "".join(path.read_text("utf-8") for path in tmp_path.iterdir())
+    kept = "".join(path.read_text("utf-8") for path in (tmp_path / "kept").iterdir())
     assert word(31) in kept, "the transcript is where it is meant to be"
 
     for what in (
@@ -175,8 +177,12 @@ def test_no_word_that_was_said_is_in_any_log_or_metric(
         "RuntimeError",
     ):
         assert what in found, f"the log does say that {what!r}"
+    noted = audit.read_text("utf-8")
+    for what in ("session.started", "session.ended", "failed"):
+        assert what in noted
     for secret in (SAID, SECRET):
         assert secret not in pages.lower()
+        assert secret not in noted.lower()
         lines = [line for line in found.splitlines() if secret in line.lower()]
         assert not lines, "\n".join(lines)
 

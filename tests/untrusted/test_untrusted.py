@@ -154,6 +154,18 @@ def test_a_film_that_cannot_be_dubbed_is_refused(tmp_path: Path) -> None:
         recording.dub(tmp_path / "speech.wav", "pt", [], tmp_path / "none" / "out.mp4")
 
 
+def test_a_warning_does_not_name_a_strangers_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "talk.mp3"
+    media.save(media.load(TALK).slice(0, 8), path)
+    content = bytearray(path.read_bytes())
+    for at in range(2000, len(content), 4000):
+        content[at : at + 1500] = bytes(1500)
+    path.write_bytes(content)
+    list(media.stream(UntrustedMedia(path, "xylotomy.mp3")))
+    assert "damaged" in caplog.text
+    assert "xylotomy" not in caplog.text
+
+
 # --- limits ---
 
 
@@ -165,6 +177,7 @@ def test_a_child_has_no_files_no_rights_and_no_secrets(monkeypatch: pytest.Monke
         proc = Path(f"/proc/{pid(request)}")
         limits = {line[:26].strip(): line[26:].split()[0] for line in (proc / "limits").read_text().splitlines()[1:]}
         assert limits["Max open files"] == "0"
+        assert (proc / "oom_score_adj").read_text() == "1000\n"
         assert limits["Max core file size"] == "0"
         assert limits["Max cpu time"] == str(media_module.LIMITS.cpu_s)
         assert int(limits["Max address space"]) < media_module.LIMITS.memory_bytes + 2 * 2**30
