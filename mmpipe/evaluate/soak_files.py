@@ -15,6 +15,7 @@ from pathlib import Path
 
 #: Markers of lossless JPEG frames (SOF3, SOF7, SOF11, SOF15).
 _LOSSLESS = tuple(bytes((0xFF, code)) for code in (0xC3, 0xC7, 0xCB, 0xCF))
+_JPEG = b"\xff\xd8"
 _EBML = bytes.fromhex("1a45dfa3")
 
 
@@ -208,16 +209,17 @@ def mutated(whole: bytes, rng: random.Random) -> bytes:
     """A file with a few bytes changed, most of them near its beginning. Never a JPEG that says it is lossless."""
     while True:
         out = bytearray(whole)
+        keep = len(_JPEG) if whole.startswith(_JPEG) else 0  # or nobody would look into it
         for _ in range(rng.randrange(1, 24)):
             end = len(out) if rng.random() < 0.4 else min(len(out), 400)
-            out[rng.randrange(end)] = rng.randrange(256)
+            out[rng.randrange(keep, end)] = rng.randrange(256)
         if harmless(bytes(out)):
             return bytes(out)
 
 
 def harmless(data: bytes) -> bool:
-    """Whether nothing in ``data`` can be taken for the frame of a lossless JPEG."""
-    return not any(marker in data for marker in _LOSSLESS)
+    """Whether ``data`` is no JPEG, or holds nothing that can be taken for the frame of a lossless one."""
+    return not (data.startswith(_JPEG) and any(marker in data for marker in _LOSSLESS))
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------

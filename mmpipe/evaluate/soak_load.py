@@ -127,7 +127,7 @@ class Load:
                 length_s = left_s
             if length_s < MIN_SESSION_S:
                 return
-            plan = await asyncio.to_thread(self._plan, length_s, voice, (n + count) % 2 == 0, rng)
+            plan = await asyncio.to_thread(self._plan, length_s, voice, (n + count) % 2 == 1, rng)
             visitor = LiveVisitor(f"ws://127.0.0.1:{self._port}", plan, loopback(f"127.0.1.{1 + n}"), rng)
             self._live.add(visitor)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmpipe.audio import media
@@ -84,9 +84,16 @@ def hostile_files(material: Material, folder: Path) -> HostileFiles:
 
 
 def clipped(reference: Reference, said_s: float) -> Reference:
-    """The part of ``reference`` that was said whole within ``said_s``."""
-    segments = tuple(segment for segment in reference.segments if segment.end_s <= said_s)
-    return Reference(segments, min(reference.duration_s, said_s))
+    """The part of ``reference`` that was said within ``said_s``."""
+    segments: list[Segment] = []
+    for segment in reference.segments:
+        words = tuple(word for word in segment.words if word.end_s <= said_s)
+        if len(words) == len(segment.words):
+            segments.append(segment)
+        elif words:
+            text = " ".join(word.text for word in words)
+            segments.append(replace(segment, end_s=words[-1].end_s, text=text, words=words))
+    return Reference(tuple(segments), min(reference.duration_s, said_s))
 
 
 def wav_file(audio: Audio) -> bytes:
