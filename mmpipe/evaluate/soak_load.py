@@ -239,7 +239,7 @@ class Load:
             async with asyncio.timeout(_PATIENCE_S):
                 await work
         except (PageError, OSError, httpx.HTTPError) as error:  # TimeoutError is an OSError
-            done.failures.append(f"at {self.at_s:.0f} s: {error or type(error).__name__}")
+            done.failures.append(f"at {self.at_s:.0f} s: {str(error) or type(error).__name__}")
         else:
             done.took_s.append(self._loop.time() - began_s)
 

@@ -9,6 +9,7 @@ import random
 import struct
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -343,8 +344,15 @@ def test_answers_are_told_apart_and_mistakes_of_its_own_are_not_hidden() -> None
         line = await reader.readline()
         if b"busy" in line:
             writer.write(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
-        if b"wait" not in line:
-            writer.close()
+        if b"wait" in line:
+            with suppress(OSError):
+                await reader.read()  # until the client has gone
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        over.set()
+
+    over = asyncio.Event()
 
     async def all_of_them() -> Tally:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -365,7 +373,9 @@ def test_answers_are_told_apart_and_mistakes_of_its_own_are_not_hidden() -> None
         target = Target(port, {}, soak_files.HostileFiles(b"", (), Path("x")), random.Random(0))
         async with server:
             for word in ("busy", "nothing", "wait"):
+                over.clear()
                 await inject(asking(word), target, tally)
+                await over.wait()
             await inject(Fault("mistaken", 1.0, mistaken), target, tally)
         await inject(asking("nobody"), target, tally)
         return tally
