@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mmpipe.cli.console import err, guarded, out
@@ -246,3 +246,66 @@ def evidence(
     from mmpipe.fusion.checkpoint import SHIPPED
 
     _show_each(evidence_bench.evidence(pictures, count, adapter or SHIPPED), as_json)
+
+
+@app.command()
+@guarded
+def soak(
+    data: Data = DATA,
+    minutes: Annotated[float, typer.Option(help="Length of the load.", min=0.1)] = 60,
+    sessions: Annotated[int, typer.Option(help="Live sessions at the same time.", min=1)] = 8,
+    voices: Annotated[int, typer.Option(help="Of these, how many also want the translation spoken.", min=0)] = 1,
+    recording_every: Annotated[
+        float, typer.Option(help="Seconds from one recording to the next; 0: none.", min=0)
+    ] = 60,
+    question_every: Annotated[float, typer.Option(help="Seconds from one question to the next; 0: none.", min=0)] = 6,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Whether hostile clients are there, too.")
+    ] = True,
+    settle: Annotated[float, typer.Option(help="Minutes in which the server must be idle again.", min=0)] = 7,
+    seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 0,
+    out_file: Annotated[Path | None, typer.Option("--out", help="File for all that was measured, as JSON.")] = None,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """The real server under load for an hour, attacked all the time: memory, descriptors, words, delays over time.
+
+    The exit status is 1 when something does not hold that must.
+    """
+    from mmpipe.demo.recording_tab import EXAMPLES
+    from mmpipe.evaluate import soak as soaking
+    from mmpipe.evaluate.clips import load_clips
+    from mmpipe.evaluate.soak_material import prepare
+    from mmpipe.evaluate.soak_report import as_json as report
+    from mmpipe.evaluate.soak_report import broken, rows
+
+    options = soaking.SoakOptions(
+        minutes=minutes,
+        sessions=sessions,
+        voices=min(voices, sessions),
+        recording_every_s=recording_every,
+        question_every_s=question_every,
+        faults=faults,
+        settle_s=60 * settle,
+        seed=seed,
+    )
+    with _folder(keep) as folder:
+        with err.status("Recognising the clips offline"):
+            material, offline_wer = prepare(load_clips(data, "en"), sorted(EXAMPLES.glob("*.jpg")))
+        columns = (BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task("", total=60 * minutes)
+            found = soaking.soak(
+                options,
+                material,
+                folder,
+                tell=lambda at_s, text: bar.update(task, completed=at_s, description=text),
+            )
+    found.offline_wer = offline_wer
+    if out_file is not None:
+        soaking.save(out_file, report(found))
+    _show_each(rows(found), as_json)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    if broken(found):
+        raise typer.Exit(1)

@@ -114,7 +114,8 @@ class LiveReport:
 
     first_caption: Spread | None  # from the start of an utterance to its first caption, partial or committed
     uncaptioned: int  # utterances without any
-    commit_delays_s: tuple[float, ...]  # of each of the words that the next line sums up
+    commit_delays_s: tuple[float, ...]  # of each of the words that ``commit`` sums up,
+    commit_emitted_s: tuple[float, ...]  # and when each was committed
     commit: Spread | None  # from the end of a word, as spoken, to its commit; words that were recognised right
     translated: Spread | None  # from the commit of a sentence's last word to its final translation
     voice_sent: Spread | None  # from the same to the first piece of its sound
@@ -158,7 +159,7 @@ def _measure(log: list[Record], reference: Reference) -> LiveReport:
     captions = [event for event in events if event["type"] in ("partial", "committed")]
     last_stats: Record = stats[-1] if stats else {}
 
-    delays_s, words = _compare(committed, reference)
+    delays_s, emitted_s, words = _compare(committed, reference)
     first_s, uncaptioned = _first_captions(captions, reference)
     committed_s = _Commits(committed)
     translated_s, lost = committed_s.until(final)
@@ -171,6 +172,7 @@ def _measure(log: list[Record], reference: Reference) -> LiveReport:
         first_caption=Spread.of(first_s),
         uncaptioned=uncaptioned,
         commit_delays_s=tuple(delays_s),
+        commit_emitted_s=tuple(emitted_s),
         commit=Spread.of(delays_s),
         translated=Spread.of(translated_s),
         voice_sent=Spread.of(voice_s),
@@ -222,8 +224,8 @@ def _spoken_until(committed: Record) -> float:
 # --- captions ---------------------------------------------------------------------------------------------------------
 
 
-def _compare(committed: list[Record], reference: Reference) -> tuple[list[float], Words]:
-    """The delay of each word that was recognised right, and how all words were recognised.
+def _compare(committed: list[Record], reference: Reference) -> tuple[list[float], list[float], Words]:
+    """Of each word that was recognised right the delay and the commit; and how all words were recognised.
 
     As Macháček, Dabre and Bojar (2023), "Turning Whisper into Real-Time Transcription System", words are paired by
     edit distance. Each word is normalised by itself; one that becomes two ("ill-disposed") lends both its time.
@@ -242,6 +244,7 @@ def _compare(committed: list[Record], reference: Reference) -> tuple[list[float]
     ]
     texts = [piece for piece, _ in got]
     delays_s: list[float] = []
+    when_s: list[float] = []
     of_kind = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     repeated = 0
     missing, total = [0] * len(reference.segments), [0] * len(reference.segments)
@@ -253,18 +256,24 @@ def _compare(committed: list[Record], reference: Reference) -> tuple[list[float]
             missing[n] += chunk.kind == "delete"
         if chunk.kind == "equal":
             pairs = zip(ours, got[chunk.output], strict=True)
-            delays_s += [emitted_s - end_s for (_, end_s, _), (_, emitted_s) in pairs]
+            for (_, end_s, _), (_, emitted_s) in pairs:
+                delays_s.append(emitted_s - end_s)
+                when_s.append(emitted_s)
         elif chunk.kind == "insert" and _says_again(texts, chunk):
             repeated += len(got[chunk.output])
-    return delays_s, Words(
-        reference=len(wanted),
-        committed=len(got),
-        right=of_kind["equal"],
-        wrong=of_kind["substitute"],
-        missing=of_kind["delete"],
-        added=of_kind["insert"],
-        repeated=repeated,
-        missing_sentences=sum(2 * lost > count for lost, count in zip(missing, total, strict=True)),
+    return (
+        delays_s,
+        when_s,
+        Words(
+            reference=len(wanted),
+            committed=len(got),
+            right=of_kind["equal"],
+            wrong=of_kind["substitute"],
+            missing=of_kind["delete"],
+            added=of_kind["insert"],
+            repeated=repeated,
+            missing_sentences=sum(2 * lost > count for lost, count in zip(missing, total, strict=True)),
+        ),
     )
 
 

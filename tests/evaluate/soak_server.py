@@ -1,0 +1,38 @@
+"""The demo application over engines that need no models, for one soak in the tests: its port is the argument."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import mmpipe.demo.models as models
+import mmpipe.pipelines.live.models as live
+from mmpipe.demo import DemoOptions, run
+from mmpipe.errors import MissingDependencyError
+
+TESTS = Path(__file__).parent.parent
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.parent.name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def not_here(_: object) -> None:
+    raise MissingDependencyError("These tests do without.")
+
+
+rig, sounds = load(TESTS / "serve" / "conftest.py"), load(TESTS / "conftest.py")
+live.SileroVad = lambda: sounds.Loud(rig.LEVEL / 2)  # type: ignore[assignment,misc]
+models._load_recogniser = lambda _: rig.Reader()
+models._load_translators = lambda: [rig.Upper()]
+models._load_synthesisers = lambda: [rig.Beep()]
+models.DemoModels._load_reader = not_here  # type: ignore[assignment,method-assign]
+models.DemoModels._load_qa = not_here  # type: ignore[assignment,method-assign]
+run(DemoOptions(port=int(sys.argv[1]), max_sessions=16))
