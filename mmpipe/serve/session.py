@@ -21,9 +21,10 @@ from mmpipe.serve.load import LoadMeter
 from mmpipe.serve.messages import Start
 from mmpipe.serve.metrics import Metrics
 from mmpipe.serve.options import ServeOptions
-from mmpipe.serve.packets import PacketDecoder, Reorder, SoundFormat
+from mmpipe.serve.packets import PIECE_S, PacketDecoder, Reorder, SoundFormat
 from mmpipe.serve.transcripts import TranscriptStore
 from mmpipe.serve.wire import OPUS_RATE_HZ, Close, Packet, ProtocolError
+from mmpipe.types import SPEECH_RATE_HZ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,10 +159,14 @@ class ServedSession:
             self._live.finish()
 
     async def _work_off(self) -> None:
+        """Hear what was taken in, no more than one long piece, or some short ones, in a turn of the loop."""
+        turn_s = 0.0
         while (samples := self._next_piece()) is not None:
-            self._live.push(samples)
-            if self._pieces is not None or self._packets:
+            self._live.push(samples)  # at once: what is cancelled while it waits is in nobody's hands
+            turn_s += len(samples) / SPEECH_RATE_HZ
+            if turn_s >= PIECE_S / 4:
                 await asyncio.sleep(0)
+                turn_s = 0.0
 
     def _next_piece(self) -> NDArray[np.float32] | None:
         """The next sound that was taken in and not heard; None: there is none."""
@@ -169,11 +174,13 @@ class ServedSession:
             self._packets.clear()  # sound that comes behind the end is counted, and not heard
             self._pieces = None
         before_s, damaged = self.received_s, self._decoder.damaged
-        samples = next(self._pieces, None) if self._pieces is not None else None
-        while samples is None and self._packets:
-            self._pieces = self._decoder.pieces(self._packets.popleft())
-            samples = next(self._pieces, None)
-        if samples is None:
+        while True:
+            if self._pieces is None:
+                if not self._packets:
+                    return None
+                self._pieces = self._decoder.pieces(self._packets.popleft())
+            if (samples := next(self._pieces, None)) is not None:
+                break
             self._pieces = None
         ahead_s = self.received_s - (self._clock.now_s() - self.began_s)
         if ahead_s > self._options.max_ahead_s:
@@ -183,7 +190,8 @@ class ServedSession:
                 "`mmpipe translate` is for recordings.",
             )
         self._metrics.heard.inc(self.received_s - before_s)
-        self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
+        if self._decoder.damaged > damaged:
+            self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
         return samples
 
     # --- connections ---
