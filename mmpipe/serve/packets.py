@@ -10,8 +10,10 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
+from mmpipe.errors import MediaError
 from mmpipe.serve.wire import OPUS_RATE_HZ, WRAP, Close, Packet, ProtocolError, from_pcm16
 from mmpipe.types import SPEECH_RATE_HZ
+from mmpipe.untrusted import UntrustedOpus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,22 +94,37 @@ class PacketDecoder:
         self.damaged = 0  # packets that could not be decoded and became silence
         self.received_s = 0.0
         self._rate_hz = OPUS_RATE_HZ if sound.codec == "opus" else sound.rate_hz
-        self._opus = _OpusDecoder() if sound.codec == "opus" else None
+        self._opus = UntrustedOpus() if sound.codec == "opus" else None
         self._resampler = None
         if self._rate_hz != SPEECH_RATE_HZ:
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE_HZ)
         self._expected = 0  # position of the next packet if nothing is missing
 
-    def pieces(self, packet: Packet) -> Iterator[NDArray[np.float32]]:
-        """float32 of shape (n,), what the resampler gives by now, in pieces of at most :data:`PIECE_S`.
-
-        A packet of a few bytes may stand for a long silence: whoever takes the pieces decides when to go on. All of
-        them are to be taken before those of the next packet.
+    async def decoded(self, packet: Packet) -> NDArray[np.float32]:
+        """What ``packet`` holds, float32 of shape (n,) at the rate that was announced. In order; not to be cancelled.
 
         Raises:
             ProtocolError: the payload cannot be what was announced.
         """
-        samples = self._decode(packet.payload)
+        if self._opus is None:
+            if len(packet.payload) % 2:
+                raise ProtocolError(
+                    Close.BAD_MESSAGE, f"{len(packet.payload)} bytes are no 16-bit samples: their number is odd."
+                )
+            return from_pcm16(packet.payload)
+        try:
+            samples, sound = await self._opus.decode(packet.payload)
+        except MediaError as error:
+            raise ProtocolError(Close.BAD_MESSAGE, str(error)) from error
+        self.damaged += not sound
+        return samples
+
+    def pieces(self, packet: Packet, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What the resampler gives by now of ``samples``, which ``packet`` holds, and of silence before them.
+
+        float32 of shape (n,), at most :data:`PIECE_S` each: a packet of a few bytes may stand for a long silence.
+        Whoever takes the pieces decides when to go on. All of them are to be taken before those of the next packet.
+        """
         gap = (packet.position - self._expected) % WRAP
         silence = 0
         if 0 < gap < WRAP // 2:  # else it overlaps with what was there: the sender's count is wrong, sound comes first
@@ -124,20 +141,14 @@ class PacketDecoder:
         """What the resampler holds back."""
         return self._pull(None) if self._resampler is not None else np.zeros(0, np.float32)
 
+    def close(self) -> None:
+        """Nothing more will be decoded."""
+        if self._opus is not None:
+            self._opus.close()
+
     def _heard(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         self.received_s += len(samples) / self._rate_hz
         return self._resample(samples)
-
-    def _decode(self, payload: bytes) -> NDArray[np.float32]:
-        if self._opus is None:
-            if len(payload) % 2:
-                raise ProtocolError(
-                    Close.BAD_MESSAGE, f"{len(payload)} bytes are no 16-bit samples: their number is odd."
-                )
-            return from_pcm16(payload)
-        samples, sound = self._opus.decode(payload)
-        self.damaged += not sound
-        return samples
 
     def _resample(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._resampler is None:
@@ -150,25 +161,3 @@ class PacketDecoder:
         assert self._resampler is not None
         pieces = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
         return np.concatenate([np.zeros(0, np.float32), *pieces])
-
-
-class _OpusDecoder:
-    """One Opus packet after another to 48 kHz mono, without a container."""
-
-    def __init__(self) -> None:
-        self._codec = av.AudioCodecContext.create("libopus", "r")
-        self._codec.sample_rate = OPUS_RATE_HZ
-        self._codec.layout = "mono"
-        self._last_samples = OPUS_RATE_HZ // 50
-
-    def decode(self, payload: bytes) -> tuple[NDArray[np.float32], bool]:
-        """float32 (n,), and whether it is sound; else it is silence in place of a damaged packet."""
-        try:
-            frames = self._codec.decode(av.Packet(payload))
-        except (av.error.FFmpegError, EOFError):
-            self._codec.flush_buffers()
-            return np.zeros(self._last_samples, np.float32), False
-        decoded = [frame.to_ndarray().reshape(-1).astype(np.float32) / 32768 for frame in frames]
-        samples = np.concatenate([np.zeros(0, np.float32), *decoded])
-        self._last_samples = len(samples) or self._last_samples
-        return samples, True

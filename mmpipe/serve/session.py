@@ -81,6 +81,7 @@ class ServedSession:
         self._reorder = Reorder()
         self._allowance = Allowance(options, clock)
         self._hearing = asyncio.Lock()
+        self._decoding: asyncio.Task[NDArray[np.float32]] | None = None
         self._packets: deque[Packet] = deque()  # in order, that are not heard yet
         self._pieces: Iterator[NDArray[np.float32]] | None = None  # of the packet before them
         self._transcript = around.transcripts.begin(self.id) if around.transcripts else None
@@ -161,14 +162,14 @@ class ServedSession:
     async def _work_off(self) -> None:
         """Hear what was taken in, no more than one long piece, or some short ones, in a turn of the loop."""
         turn_s = 0.0
-        while (samples := self._next_piece()) is not None:
+        while (samples := await self._next_piece()) is not None:
             self._live.push(samples)  # at once: what is cancelled while it waits is in nobody's hands
             turn_s += len(samples) / SPEECH_RATE_HZ
             if turn_s >= PIECE_S / 4:
                 await asyncio.sleep(0)
                 turn_s = 0.0
 
-    def _next_piece(self) -> NDArray[np.float32] | None:
+    async def _next_piece(self) -> NDArray[np.float32] | None:
         """The next sound that was taken in and not heard; None: there is none."""
         if self._finished or self.ended:
             self._packets.clear()  # sound that comes behind the end is counted, and not heard
@@ -178,7 +179,10 @@ class ServedSession:
             if self._pieces is None:
                 if not self._packets:
                     return None
-                self._pieces = self._decoder.pieces(self._packets.popleft())
+                decoded = await self._decoded(self._packets[0])
+                if not self._packets:  # the session has ended meanwhile
+                    return None
+                self._pieces = self._decoder.pieces(self._packets.popleft(), decoded)
             if (samples := next(self._pieces, None)) is not None:
                 break
             self._pieces = None
@@ -192,6 +196,16 @@ class ServedSession:
         self._metrics.heard.inc(self.received_s - before_s)
         if self._decoder.damaged > damaged:
             self._metrics.packets.labels("damaged").inc(self._decoder.damaged - damaged)
+        return samples
+
+    async def _decoded(self, packet: Packet) -> NDArray[np.float32]:
+        """What ``packet`` holds. Cancelled, it goes on: who comes next waits for the same."""
+        if self._sound.codec == "pcm16":
+            return await self._decoder.decoded(packet)
+        if self._decoding is None:
+            self._decoding = asyncio.create_task(self._decoder.decoded(packet))
+        samples = await asyncio.shield(self._decoding)
+        self._decoding = None
         return samples
 
     # --- connections ---
@@ -264,6 +278,7 @@ class ServedSession:
         )
         if self._transcript is not None:
             self._transcript.close()
+        self._decoder.close()
         return replace(event, reason=reason)
 
     def _wanted(self, event: Event) -> bool:

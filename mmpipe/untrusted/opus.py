@@ -32,6 +32,7 @@ class UntrustedOpus:
     def __init__(self) -> None:
         self._child: tuple[Request, asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._failures = 0
+        self._closed = False
         self._last_samples = RATE_HZ // 50
 
     async def decode(self, payload: bytes) -> tuple[NDArray[np.float32], bool]:
@@ -49,7 +50,7 @@ class UntrustedOpus:
                 samples = await self._answer(payload)
         except (TimeoutError, OSError, EOFError, MmpipeError) as error:
             logger.warning("an Opus decoder ended before its time: %s", type(error).__name__)
-            self.close()
+            self._end()
             self._failures += 1
             if self._failures > _MAX_FAILURES:
                 raise MediaError("The Opus packets crash their decoder. Encode them anew, or send pcm16.") from error
@@ -62,6 +63,9 @@ class UntrustedOpus:
         """Samples; None: the packet is damaged."""
         if self._child is None:
             child = await asyncio.to_thread(request, "opus", {"name": "a live session"}, [], LIMITS, "a live session")
+            if self._closed:
+                child.end()
+                raise MediaError("the session is over")
             self._child = child, *await asyncio.open_connection(sock=child.channel.detach())
         _, reader, writer = self._child
         writer.write(HEADER.pack(Kind.DATA.value, len(payload)) + payload)
@@ -72,7 +76,11 @@ class UntrustedOpus:
         return np.nan_to_num(np.frombuffer(content, "<f4").astype(np.float32)) if kind == Kind.DATA.value else None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process. Nothing more will be decoded."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         if self._child is not None:
             child, _, writer = self._child
             self._child = None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import random
+import signal
 
 import av
 import numpy as np
@@ -15,8 +17,25 @@ def packet(seq: int) -> Packet:
     return Packet(seq, seq * 100, b"\0\0")
 
 
+async def heard(decoder: PacketDecoder, packet: Packet) -> np.ndarray:
+    samples = await decoder.decoded(packet)
+    return np.concatenate([np.zeros(0, np.float32), *decoder.pieces(packet, samples)])
+
+
 def fed(decoder: PacketDecoder, packet: Packet) -> np.ndarray:
-    return np.concatenate([np.zeros(0, np.float32), *decoder.pieces(packet)])
+    return asyncio.run(heard(decoder, packet))
+
+
+def fed_opus(decoder: PacketDecoder, packets: list[Packet]) -> list[np.ndarray]:
+    """What becomes of each; the decoder lives on one event loop."""
+
+    async def all_of_them() -> list[np.ndarray]:
+        try:
+            return [await heard(decoder, packet) for packet in packets]
+        finally:
+            decoder.close()
+
+    return asyncio.run(all_of_them())
 
 
 def order(reorder: Reorder, seqs: list[int]) -> list[int]:
@@ -123,7 +142,7 @@ def test_opus_packets_become_the_sound_they_were(rate_hz: int) -> None:
     packets += list(encoder.flush())
     assert [p.seq for p in packets] == list(range(len(packets)))
     assert sum(len(p.payload) for p in packets) < 8_000  # and not the 32 kB of PCM
-    out = np.concatenate([*(fed(decoder, p) for p in packets), decoder.flush()])
+    out = np.concatenate([*fed_opus(decoder, packets), decoder.flush()])
     assert len(out) == pytest.approx(16_000, abs=640)
     spectrum = np.abs(np.fft.rfft(out[2_000:14_000]))
     assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(440, abs=2)
@@ -133,11 +152,9 @@ def test_opus_packets_become_the_sound_they_were(rate_hz: int) -> None:
 def test_a_damaged_opus_packet_becomes_silence_and_the_next_is_heard() -> None:
     encoder, decoder = PacketEncoder(SoundFormat("opus", 48_000)), PacketDecoder(SoundFormat("opus"))
     packets = list(encoder.feed((0.3 * np.random.default_rng(1).normal(size=48_000)).astype(np.float32)))
-    for n, good in enumerate(packets):
-        payload = b"\xff" * 40 if n in (10, 11) else good.payload
-        heard = fed(decoder, Packet(n, good.position, payload))
-        if n in (11, 20):
-            assert (np.abs(heard).max() > 0.05) == (n == 20)
+    damaged = [Packet(n, p.position, b"\xff" * 40 if n in (10, 11) else p.payload) for n, p in enumerate(packets)]
+    pieces = fed_opus(decoder, damaged)
+    assert np.abs(pieces[11]).max() < 0.05 < np.abs(pieces[20]).max()
     assert decoder.damaged == 2
     assert decoder.received_s == pytest.approx(len(packets) * 0.02)
 
@@ -150,10 +167,42 @@ def test_a_few_bytes_that_stand_for_a_long_silence_come_in_short_pieces() -> Non
     """Silence of half a minute in one piece held the event loop for 100 ms, for every packet of ten bytes."""
     for rate_hz in (8_000, 16_000, 48_000):
         decoder = PacketDecoder(SoundFormat("pcm16", rate_hz))
-        pieces = decoder.pieces(Packet(0, 30 * rate_hz, b"\0\0"))
+        pieces = decoder.pieces(Packet(0, 30 * rate_hz, b"\0\0"), np.zeros(1, np.float32))
         first = next(pieces)
         assert decoder.received_s == pytest.approx(PIECE_S)  # and the rest is not even made
         lengths = [len(first), *map(len, pieces)]
         assert max(lengths) <= round(PIECE_S * 16_000) + 32
         assert decoder.received_s == pytest.approx(30, abs=0.01)
-    assert max(len(piece) for piece in PacketDecoder(SoundFormat()).pieces(Packet(0, 0, bytes(64_000)))) <= 8_000
+    long = PacketDecoder(SoundFormat()).pieces(Packet(0, 0, bytes(64_000)), np.zeros(32_000, np.float32))
+    assert max(map(len, long)) <= 8_000
+
+
+def test_an_opus_decoder_that_crashes_costs_a_packet_and_one_that_always_does_the_session() -> None:
+    sound = (0.3 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype(np.float32)
+    packets = list(PacketEncoder(SoundFormat("opus", 48_000)).feed(sound))
+    decoder = PacketDecoder(SoundFormat("opus"))
+
+    async def talk() -> list[np.ndarray]:
+        found = []
+        for n, one in enumerate(packets[:40]):
+            if n == 20:
+                kill(decoder)
+            found.append(await heard(decoder, one))
+        with pytest.raises(ProtocolError, match="crash their decoder"):
+            for one in packets[40:]:
+                kill(decoder)
+                await heard(decoder, one)
+        decoder.close()
+        return found
+
+    found = asyncio.run(talk())
+    assert not found[20][200:].any()  # the resampler still had some of the one before
+    assert np.abs(found[30]).max() > 0.1
+    assert decoder.damaged >= 1
+
+
+def kill(decoder: PacketDecoder) -> None:
+    opus = decoder._opus
+    assert opus is not None
+    if opus._child is not None:
+        signal.pidfd_send_signal(opus._child[0]._pidfd, signal.SIGSEGV)
