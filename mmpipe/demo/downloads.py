@@ -14,6 +14,8 @@ Language = Annotated[str, Field(max_length=16)]
 
 #: A session of four hours has about five thousand sentences.
 MAX_ROWS = 20_000
+#: Sentences and words, in brackets.
+MAX_PARTS = 200_000
 
 
 class _Model(BaseModel):

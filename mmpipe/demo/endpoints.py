@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from mmpipe.demo.downloads import SubtitleRequest
+from mmpipe.demo.downloads import MAX_PARTS, SubtitleRequest
 from mmpipe.demo.errors import told
 from mmpipe.demo.measuring import figures, machine
 from mmpipe.demo.models import DemoModels
@@ -80,11 +81,18 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
 
 
 def _rendered(body: bytes) -> tuple[SubtitleRequest, str]:
-    """Read straight into what it should be: as Python's own JSON first, megabytes of brackets would be a gigabyte."""
+    """
+    Raises:
+        HTTPException: they are no captions.
+    """
+    if body.count(b"{") + body.count(b"[") > MAX_PARTS:  # megabytes of brackets would be gigabytes of objects
+        raise HTTPException(413, "These are too many captions for one file.")
     try:
-        wanted = SubtitleRequest.model_validate_json(body)
+        wanted = SubtitleRequest.model_validate(json.loads(body))  # pydantic's own reader takes ten times the memory
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise HTTPException(422, f"These are no captions of the live tab: {where}: {first['msg']}.") from None
+    except (ValueError, RecursionError):
+        raise HTTPException(422, "These are no captions of the live tab, but no JSON at all.") from None
     return wanted, wanted.render()

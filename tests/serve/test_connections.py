@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,16 @@ def test_a_message_in_many_pieces_is_refused_and_one_in_a_few_is_not(rig: Any) -
     run(talk())
 
 
+@pytest.fixture
+def no_garbage() -> Iterator[None]:
+    """Its collection takes time, too, and not for what is measured."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("frame", [b"\x00\x80", b"\x81\x80", b"\x89\x80", b"\x8a\x80"])
 def test_a_flood_of_empty_frames_does_not_hold_up_others(rig: Any, frame: bytes) -> None:
     async def talk() -> None:
@@ -247,7 +258,7 @@ def test_a_flood_of_empty_frames_does_not_hold_up_others(rig: Any, frame: bytes)
                 peer.frame(1, b"x", fin=False)
             peer.send((frame + bytes(4)) * 100_000)
             await peer.ended()
-            assert await gap_s < 0.3  # with a quarter of a megabyte at once it was 0.9 s
+            assert await gap_s < 0.06  # uvicorn alone took 0.9 s
 
     run(talk())
 
