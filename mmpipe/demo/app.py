@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI, WebSocket
 from fastapi.staticfiles import StaticFiles
 from gradio.utils import get_upload_folder
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 import mmpipe
@@ -26,7 +27,7 @@ from mmpipe.demo.service import LiveService
 from mmpipe.demo.storage import Storage
 from mmpipe.demo.theme import theme
 from mmpipe.serve.audit import AuditLog
-from mmpipe.serve.guard import Guard, GuardedApp
+from mmpipe.serve.guard import Guard, GuardedApp, refuse_without_echo
 from mmpipe.serve.wire import PATH
 
 #: As Gradio counts a size in "mb".
@@ -116,6 +117,9 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
         enable_monitoring=False,
         show_error=False,
     )
+    for route in app.routes:
+        if isinstance(route, Mount) and isinstance(route.app, FastAPI):
+            refuse_without_echo(route.app)  # Gradio's own routes
     return app
 
 

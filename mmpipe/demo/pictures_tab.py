@@ -93,7 +93,7 @@ def build(models: DemoModels) -> None:
     def paths(pictures: Pictures, request: gr.Request) -> list[Path]:
         if not pictures:
             raise InputError("There is no picture yet. Add one, or try one of the examples.")
-        return [visitors.claim(request, picture["path"]) for picture in pictures]
+        return [visitors.claim(request, picture) for picture in _listed(pictures)]
 
     async def ask(
         given: str | dict[str, str], pictures: Pictures, to: str, speaks: bool, request: gr.Request
@@ -104,7 +104,7 @@ def build(models: DemoModels) -> None:
 
         def way(desk: Desk) -> AsyncIterator[None]:
             return desk.ask(
-                models, _asked(given, lambda path: visitors.claim(request, path)), paths(pictures, request), options
+                models, _asked(given, lambda upload: visitors.claim(request, upload)), paths(pictures, request), options
             )
 
         async for update in follow(request, way):
@@ -130,12 +130,12 @@ def build(models: DemoModels) -> None:
         """Of what was put into the tray, keep what are pictures, and say what is wrong with the rest."""
         kept: list[Path] = []
         problems: dict[str, None] = {}
-        for picture in pictures or []:
+        for picture in _listed(pictures or []):
             if len(kept) == MAX_PICTURES:
                 problems[f"These are more than {MAX_PICTURES} pictures: the first {MAX_PICTURES} are kept."] = None
                 break
             try:
-                kept.append(checked(visitors.claim(request, picture["path"])))
+                kept.append(checked(visitors.claim(request, picture)))
             except Exception as error:
                 problems[told(error)] = None
         return _given(kept), "".join(map(problem, problems))
@@ -170,18 +170,30 @@ def _given(pictures: list[Path]) -> list[dict[str, str]]:
     return [{"path": str(path), "name": path.name} for path in pictures]
 
 
-def _asked(given: str | dict[str, str], claim: Callable[[str], Path]) -> str | Path:
+def _listed(pictures: object) -> list[object]:
+    """What a page sends is not to be believed.
+
+    Raises:
+        InputError: it is no list of pictures.
+    """
+    if not isinstance(pictures, list):
+        raise InputError("These are no pictures that were uploaded here. Choose some again.")
+    return pictures
+
+
+def _asked(given: object, claim: Callable[[object], Path]) -> str | Path:
     """The question that was typed, or the recording of it.
 
     Raises:
         InputError: there is neither.
     """
-    value = {"text": given} if isinstance(given, str) else given
-    if text := value.get("text", "").strip():
-        return text
+    value = given if isinstance(given, dict) else {"text": given}
+    text = value.get("text")
+    if isinstance(text, str) and text.strip():
+        return text.strip()
     if "path" not in value:
         raise InputError("There is no question. Type one, or press Speak and say it.")
-    return claim(value["path"])
+    return claim(value)
 
 
 def _missing() -> dict[str, str]:

@@ -110,7 +110,7 @@ def build(models: DemoModels) -> None:
 
         desk = visitors.of(request)
         try:
-            recording = visitors.claim(request, upload["path"])
+            recording = visitors.claim(request, upload)
             wanted = Wanted(to, language or None, speaks and to in pairs.voices)
             job = desk.begin(recording, wanted, tell)
         except (MmpipeError, OSError) as error:
@@ -146,7 +146,7 @@ def build(models: DemoModels) -> None:
         if not upload:
             return gr.skip(), gr.skip(), gr.skip()
         try:
-            recording = visitors.claim(request, upload["path"])
+            recording = visitors.claim(request, upload)
             probe(UntrustedMedia(recording, recording.name))
         except Exception as error:
             return None, view.problem(told(error)), None

@@ -83,19 +83,30 @@ class Visitors(Generic[T]):
         """
         return self._visit(request).things
 
-    def claim(self, request: gr.Request, upload: str) -> Path:
+    def claim(self, request: gr.Request, upload: object) -> Path:
         """A file the visitor uploaded, in their own folder under its own name. One that lies there already stays.
+
+        Args:
+            request: the visitor's.
+            upload: what the page says of it: where it lies, as "path".
 
         Raises:
             InputError: it is not there any more, was never an upload, or the visitor has too much here.
         """
-        visit, path = self._visit(request), Path(upload).resolve()
+        no_file = InputError("That is no file that was uploaded here. Choose one again.")
+        given = upload.get("path") if isinstance(upload, dict) else None
+        if not isinstance(given, str):
+            raise no_file
+        try:
+            visit, path = self._visit(request), Path(given).resolve()
+        except (OSError, ValueError) as error:  # ValueError: what no path may hold
+            raise no_file from error
         if path.is_relative_to(visit.folder):
             return path
         served = Path(get_upload_folder()).resolve()
         inside = path.relative_to(served).parts if path.is_relative_to(served) else ()
         if not inside or inside[0].startswith(IN_USE):  # what a page sends is not to be believed
-            raise InputError("That is no file that was uploaded here. Choose one again.")
+            raise no_file
         own = visit.uploads.get(path)
         if own is None:
             if folder_bytes(visit.folder) >= self._max_bytes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -141,11 +143,22 @@ class Guard:
         self._audit.note("connection.refused", address=_peer(scope), why=why, **facts)
 
 
+def refuse_without_echo(app: FastAPI) -> None:
+    """Say of a body that is not what was asked for where it is wrong, and not what it held: FastAPI would send it back,
+    and fail where that is no text."""
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = [".".join(map(str, one["loc"])).encode("ascii", "replace").decode()[:200] for one in error.errors()[:8]]
+        return JSONResponse({"detail": "The request is not what is asked for here.", "wrong": wrong}, 422)
+
+
 class GuardedApp(FastAPI):
     """An application with ``guard`` around all of it, also around what answers when it fails."""
 
     def __init__(self, *given: Any, guard: Callable[[ASGIApp], ASGIApp], **named: Any) -> None:
         super().__init__(*given, docs_url=None, redoc_url=None, openapi_url=None, **named)
+        refuse_without_echo(self)
         self._guard = guard
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -223,6 +223,11 @@ class WebSocketProtocol(_InBlocks, WebSocketsSansIOProtocol):  # type: ignore[mi
         self._count_control_frame()
         super().handle_pong(*event)
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # it was refused in full; uvicorn would log an error
+
     def _count_control_frame(self) -> None:
         rate, now_s = self._limits.options.max_control_frames_per_s, self.loop.time()
         left = max(0.0, self._control_frames - (now_s - self._control_frames_s) * rate)

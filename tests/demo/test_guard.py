@@ -346,3 +346,14 @@ def test_jobs_wait_in_a_queue_that_ends(visit: Callable[..., TestClient]) -> Non
 def test_limits_that_contradict_one_another_are_refused() -> None:
     with pytest.raises(InputError, match="at least max_upload_mb"):
         DemoOptions(max_upload_mb=300, max_stored_mb=200)
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/reset"])
+def test_what_was_sent_is_neither_sent_back_nor_a_reason_to_fail(visit: Callable[..., TestClient], path: str) -> None:
+    """Half a character cannot be answered: the framework fails where it repeats it."""
+    visitor = visit()
+    visitor.headers["Content-Type"] = "application/json"
+    for body in (b'{"\\ud800": "a secret"}', b'["\\ud800 a secret"]', b'"a secret \\udfff"', b"[" * 5_000, b"\xff"):
+        answer = visitor.post(path, content=body)
+        assert answer.status_code in (400, 404, 405, 422), (path, body[:20])
+        assert "secret" not in answer.text

@@ -50,31 +50,31 @@ def test_each_has_a_folder_of_their_own() -> None:
 def test_an_upload_is_claimed_once_under_its_own_name(uploads: Path) -> None:
     visitors = Visitors(Things)
     given = uploaded(uploads)
-    own = visitors.claim(visitor("ann"), str(given))
+    own = visitors.claim(visitor("ann"), {"path": str(given)})
     assert own.name == "talk.wav"
     assert own.is_relative_to(visitors.of(visitor("ann")).folder)
-    assert visitors.claim(visitor("ann"), str(given)) == own
-    assert visitors.claim(visitor("ann"), str(own)) == own
+    assert visitors.claim(visitor("ann"), {"path": str(given)}) == own
+    assert visitors.claim(visitor("ann"), {"path": str(own)}) == own
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{uploads}", "{uploads}/../secret", "{uploads}/hash/gone.wav"])
 def test_what_was_not_uploaded_is_not_claimed(path: str, uploads: Path) -> None:
     (uploads.parent / "secret").write_text("secret")
     with pytest.raises(InputError):
-        Visitors(Things).claim(visitor("ann"), path.format(uploads=uploads))
+        Visitors(Things).claim(visitor("ann"), {"path": path.format(uploads=uploads)})
 
 
 def test_one_does_not_reach_into_the_folder_of_another(uploads: Path) -> None:
     visitors = Visitors(Things)
-    own = visitors.claim(visitor("ann"), str(uploaded(uploads)))
+    own = visitors.claim(visitor("ann"), {"path": str(uploaded(uploads))})
     with pytest.raises(InputError):
-        visitors.claim(visitor("bob"), str(own))
+        visitors.claim(visitor("bob"), {"path": str(own)})
 
 
 def test_all_of_it_goes_when_the_visitor_has_gone(uploads: Path) -> None:
     visitors = Visitors(Things, grace_s=0.0)
     given = uploaded(uploads)
-    own, things = visitors.claim(visitor("ann"), str(given)), visitors.of(visitor("ann"))
+    own, things = visitors.claim(visitor("ann"), {"path": str(given)}), visitors.of(visitor("ann"))
     end = threading.Event()
     things.close = end.set  # type: ignore[method-assign]
     visitors.left(visitor("ann"))
@@ -89,7 +89,7 @@ def test_all_of_it_goes_when_the_visitor_has_gone(uploads: Path) -> None:
 
 def test_who_comes_back_in_time_finds_everything(uploads: Path) -> None:
     visitors = Visitors(Things, grace_s=600.0)
-    own = visitors.claim(visitor("ann"), str(uploaded(uploads)))
+    own = visitors.claim(visitor("ann"), {"path": str(uploaded(uploads))})
     visitors.left(visitor("ann"))
     things = visitors.of(visitor("ann"))
     assert own.exists()
@@ -99,8 +99,8 @@ def test_who_comes_back_in_time_finds_everything(uploads: Path) -> None:
 def test_an_upload_that_another_still_uses_stays(uploads: Path) -> None:
     visitors = Visitors(Things, grace_s=0.0)
     given = uploaded(uploads)
-    visitors.claim(visitor("ann"), str(given))
-    visitors.claim(visitor("bob"), str(given))
+    visitors.claim(visitor("ann"), {"path": str(given)})
+    visitors.claim(visitor("bob"), {"path": str(given)})
     visitors.left(visitor("ann"))
     for timer in threading.enumerate():
         if isinstance(timer, threading.Timer):
@@ -138,7 +138,15 @@ def test_visits_without_end_make_room_for_others_when_they_are_quiet() -> None:
 def test_a_visitor_who_has_much_here_sends_no_more(uploads: Path) -> None:
     visitors = Visitors(Things, max_bytes=8)
     for name in ("a.wav", "b.wav"):  # five bytes each
-        visitors.claim(visitor("ann"), str(uploaded(uploads, name)))
+        visitors.claim(visitor("ann"), {"path": str(uploaded(uploads, name))})
     with pytest.raises(InputError, match="Reload the page"):
-        visitors.claim(visitor("ann"), str(uploaded(uploads, "c.wav")))
-    visitors.claim(visitor("bob"), str(uploaded(uploads, "c.wav")))
+        visitors.claim(visitor("ann"), {"path": str(uploaded(uploads, "c.wav"))})
+    visitors.claim(visitor("bob"), {"path": str(uploaded(uploads, "c.wav"))})
+
+
+@pytest.mark.parametrize(
+    "upload", [None, "path", 7, [], {}, {"path": None}, {"path": 3}, {"path": "a\0b"}, {"path": "\ud800"}, {"path": ""}]
+)
+def test_what_is_no_upload_is_refused_whatever_it_is(upload: object) -> None:
+    with pytest.raises(InputError, match="no file that was uploaded here"):
+        Visitors(Things).claim(visitor("ann"), upload)
