@@ -258,7 +258,7 @@ def soak(
     recording_every: Annotated[
         float, typer.Option(help="Seconds from one recording to the next; 0: none.", min=0)
     ] = 60,
-    question_every: Annotated[float, typer.Option(help="Seconds from one question to the next; 0: none.", min=0)] = 6,
+    question_every: Annotated[float, typer.Option(help="Seconds from one question to the next; 0: none.", min=0)] = 8,
     faults: Annotated[
         bool, typer.Option("--faults/--no-faults", help="Whether hostile clients are there, too.")
     ] = True,

@@ -55,7 +55,7 @@ class SoakOptions:
     voices: int = 1  # of the sessions, those that also want the translation spoken
     session_s: float = 180.0
     recording_every_s: float = 60.0  # from one's beginning to the next; 0: none
-    question_every_s: float = 6.0  # 0: none
+    question_every_s: float = 8.0  # 0: none
     faults: bool = True
     #: What the server may take for everything to be gone that visitors left: they may come back for five minutes.
     settle_s: float = 420.0
