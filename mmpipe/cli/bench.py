@@ -195,6 +195,21 @@ def no_speech(
 
 @app.command()
 @guarded
+def isolation(
+    recording: Annotated[Path, typer.Option(help="About half a minute of sound.")] = DATA
+    / "sense_and_sensibility.flac",
+    picture: Annotated[Path, typer.Option(help="A photograph.")] = DATA / "pictures" / "cat.jpg",
+    runs: Runs = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What it costs to decode in a process of its own, as servers do with what strangers send."""
+    from mmpipe.evaluate import isolation_bench
+
+    _show_each(isolation_bench.isolation(recording, picture, runs), as_json)
+
+
+@app.command()
+@guarded
 def generation(
     weights: str = "smollm2-135m",
     dtype: Literal["float32", "bfloat16"] = "float32",
