@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -17,6 +19,7 @@ from mmpipe.audio.mux import SubtitleTrack, check_container
 from mmpipe.errors import MediaError
 from mmpipe.files import reason, writing
 from mmpipe.types import Audio
+from mmpipe.untrusted.channel import Kind
 from mmpipe.untrusted.process import Limits, requested
 
 #: Sound is decoded as slowly as it is recognised: most of the time a child waits. Two minutes of computing decode days.
@@ -71,12 +74,14 @@ class UntrustedMedia(IsolatedMedia):
         arguments: dict[str, Any] = {
             "name": self.name,
             "language": language,
-            "subtitles": [(track.language, list(track.cues)) for track in subtitles],
             "out": out.name,
         }
+        texts = json.dumps([(track.language, list(track.cues)) for track in subtitles]).encode()
         with writing(out), self._open() as film, speech.open("rb") as spoken, out.open("w+b") as target:
             files = [film.fileno(), spoken.fileno(), target.fileno()]
             with requested("dub", arguments, files, LIMITS, self.name, _PLACES) as child:
+                with suppress(OSError):  # it has ended already, and says why
+                    child.channel.send(Kind.DATA, texts)
                 for _ in child.messages():
                     raise _nonsense(self.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -80,18 +81,11 @@ def load_image(channel: Channel, files: Sequence[int], *, name: str, max_px: int
     channel.send(Kind.DATA, image.pixels.tobytes())
 
 
-def dub(
-    channel: Channel,
-    files: Sequence[int],
-    *,
-    name: str,
-    language: str,
-    subtitles: list[tuple[str, list[tuple[float, float, str]]]],
-    out: str,
-) -> None:
-    """:func:`mmpipe.audio.mux.mux` of a film, speech and a file to write into."""
+def dub(channel: Channel, files: Sequence[int], *, name: str, language: str, out: str) -> None:
+    """:func:`mmpipe.audio.mux.mux` of a film, speech and a file to write into; the subtitles come as a message."""
     film, speech, target = files
     path = Path(out)
+    subtitles = json.loads(channel.receive()[1])
     tracks = [mux.SubtitleTrack(of, [(cue[0], cue[1], cue[2]) for cue in cues]) for of, cues in subtitles]
     with (
         writing(path),

@@ -100,7 +100,8 @@ def test_pictures_are_the_same(tmp_path: Path, kind: str) -> None:
 def test_films_are_dubbed_the_same(tmp_path: Path) -> None:
     source = film(tmp_path / "film.mp4")
     media.save(media.load(TALK).slice(0, 1), tmp_path / "speech.wav")
-    tracks = [mux.SubtitleTrack("pt", [(0.0, 0.5, "Olá"), (0.5, 1.0, "Adeus")])]
+    cues = [(n / 5000, (n + 1) / 5000, f"Olá, pela {n}ª vez, e mais uma vez ainda") for n in range(5000)]
+    tracks = [mux.SubtitleTrack("pt", cues)]  # more than a socket holds
     for suffix in (".mp4", ".mkv"):
         ours, theirs = tmp_path / f"ours{suffix}", tmp_path / f"theirs{suffix}"
         mux.mux(source, tmp_path / "speech.wav", "pt", tracks, ours)
