@@ -32,7 +32,7 @@ from mmpipe.weights.archives import assemble
 from mmpipe.weights.manifest import File, Part, Source
 
 thorough = settings(
-    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 lines = st.lists(st.text(max_size=30) | st.text("ab\t#en ", max_size=20), max_size=8).map("\n".join)

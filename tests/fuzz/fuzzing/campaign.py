@@ -20,10 +20,9 @@ from pathlib import Path
 
 from fuzzing import decoding
 from fuzzing.outcome import HANG_S, Failure, Outcome, Tally
+from fuzzing.processes import environment
 from fuzzing.worker import Order
 
-HERE = Path(__file__).parents[1]
-ROOT = HERE.parents[1]
 MALLOC_DEBUG = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
 #: From its start to its first case. Gradio alone takes five seconds.
 START_S = 120.0
@@ -177,11 +176,9 @@ class _Worker:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH"), str(ROOT)]))
     if order.in_process and MALLOC_DEBUG.exists():  # what is written past its end shows when it is freed
-        environment |= {"LD_PRELOAD": str(MALLOC_DEBUG), "GLIBC_TUNABLES": "glibc.malloc.check=3"}
-    return environment
+        return environment(LD_PRELOAD=str(MALLOC_DEBUG), GLIBC_TUNABLES="glibc.malloc.check=3")
+    return environment()
 
 
 def _keep(tally: Tally, base: Order, folder: Path) -> None:

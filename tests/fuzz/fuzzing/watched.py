@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import psutil
 
 from fuzzing import memory
 from fuzzing.outcome import HANG_S, TOLERATED, Failure
+from fuzzing.processes import environment
 
 START_S = 100.0
 
@@ -33,18 +33,17 @@ class WatchedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)},
+                env=environment(GRADIO_TEMP_DIR=str(folder / "gradio"), TMPDIR=str(folder)),
             )
         self._read_to = self._log.stat().st_size
         assert self._process.stdout is not None
         told = self._process.stdout.readline()
-        if not told:
-            raise RuntimeError(f"the server does not start:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
-        self.port = int(told)
+        self.port = int(told or 0)
         until_s = time.monotonic() + START_S
-        while not self._answers(START_S):
-            if time.monotonic() > until_s:
-                raise RuntimeError(f"the server does not answer:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
+        while not (told and self._answers(START_S)):
+            if not told or not self.alive or time.monotonic() > until_s:
+                self.close()
+                raise RuntimeError(f"the server does not begin:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
             time.sleep(0.05)
         memory.reset_peak(self._process.pid)
         self._idle_mb = psutil.Process(self._process.pid).memory_info().rss / 2**20
