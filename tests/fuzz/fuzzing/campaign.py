@@ -107,6 +107,7 @@ def _lane(order: Order, note: Callable[[Outcome | float], None], stop: threading
 class _Worker:
     def __init__(self, order: Order) -> None:
         self._order = order
+        self._unmutated = len(decoding.read_seeds(order.seeds))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "fuzzing.worker", order.text()],
@@ -129,7 +130,7 @@ class _Worker:
             if time.monotonic() - looked_s > LOOK_EVERY_S:
                 looked_s = time.monotonic()
                 yield self._children_mb()
-            limit_s = START_S if not ready else BATCH_S if served else self._order.hang_s + 1
+            limit_s = START_S if not ready else BATCH_S if served else self._limit_s(n)
             if not select.select([out], [], [], 0.2)[0]:
                 if time.monotonic() - waiting_since_s > limit_s:
                     if not ready:
@@ -153,6 +154,10 @@ class _Worker:
                 else:
                     yield Outcome.read(line)
                     n = line["n"] + self._order.step
+
+    def _limit_s(self, n: int) -> float:
+        """For case ``n``: the first ones are decoded in every way."""
+        return self._order.hang_s * (decoding.MOST_WAYS if n < self._unmutated else 1) + 1
 
     def _children_mb(self) -> float:
         largest = 0
