@@ -17,6 +17,7 @@ from fuzzing.conversations import odd_controls, odd_starts, starts, texts, value
 from fuzzing.requests import subtitles
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from mmpipe.serve.keys import read_keys, remove_key
 from pydantic import ValidationError
 
 from mmpipe.demo.downloads import SubtitleRequest
@@ -32,7 +33,7 @@ from mmpipe.weights.archives import assemble
 from mmpipe.weights.manifest import File, Part, Source
 
 thorough = settings(
-    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 lines = st.lists(st.text(max_size=30) | st.text("ab\t#en ", max_size=20), max_size=8).map("\n".join)
@@ -62,6 +63,36 @@ def test_a_glossary(content: bytes, text: str) -> None:
 def test_a_list_of_keys(content: bytes) -> None:
     keys = read_or_refused(read_api_keys, content)
     assert keys is None or all(key == key.strip() and key for key in keys)
+
+
+entries = st.dictionaries(
+    st.sampled_from(["alice", "bob", "-", "", "a.b", "\u00e9"]) | st.text(max_size=5),
+    st.dictionaries(
+        st.sampled_from(["sha256", "expires", "rights", "seats", "requests_per_minute", "x"]),
+        st.sampled_from(
+            [f'"{"0f" * 32}"', "2027-12-31", "2027-12-31T00:00:00Z", '["live"]', "[]", "4", "-1", "1e9", "nan"]
+        )
+        | st.text("[]{}=\"'#.,\n 1a", max_size=12),
+        max_size=5,
+    ),
+    max_size=4,
+)
+
+
+def toml(found: dict[str, dict[str, str]]) -> bytes:
+    lines = []
+    for name, entry in found.items():
+        lines += [f"[keys.{name}]", *(f"{field} = {value}" for field, value in entry.items())]
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+@thorough
+@given(entries.map(toml) | contents | st.sampled_from([b"a=" + b"[" * 20_000, b"[keys]\nx = " + b"{x=" * 5_000]))
+@example(f'[keys.alice]\nsha256 = "{"0f" * 32}"\n'.encode())
+def test_a_file_of_keys(content: bytes) -> None:
+    keys = read_or_refused(read_keys, content, ".toml")
+    assert keys is None or all(key.name and len(key.digest) == 32 for key in keys)
+    read_or_refused(lambda path: remove_key(path, "alice"), content, ".toml")
 
 
 @thorough

@@ -45,7 +45,7 @@ def test_whatever_a_client_says_the_server_goes_on(tmp_path: Path) -> None:
 
 
 def test_whatever_is_asked_over_http_is_answered() -> None:
-    tally = campaign.run(campaign.Plan("http", 8))
+    tally = campaign.run(campaign.Plan("http", 4))
     assert not tally.failed, tally.first
-    assert tally.counts["requests"] > 200
-    assert tally.counts["HTTP 2xx"] > 10 and tally.counts["HTTP 4xx"] > 50
+    assert tally.counts["requests"] > 100
+    assert tally.counts["HTTP 2xx"] > 5 and tally.counts["HTTP 4xx"] > 30

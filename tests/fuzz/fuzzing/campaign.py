@@ -18,15 +18,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from fuzzing import decoding
 from fuzzing.outcome import HANG_S, Failure, Outcome, Tally
+from fuzzing.processes import environment
 from fuzzing.worker import Order
 
-HERE = Path(__file__).parents[1]
-ROOT = HERE.parents[1]
 MALLOC_DEBUG = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
 #: From its start to its first case. Gradio alone takes five seconds.
 START_S = 120.0
+#: How often the memory of a worker's own children is looked at.
+LOOK_EVERY_S = 0.25
 #: A batch of conversations, made smaller as far as they can be when one of them fails.
 BATCH_S = 600.0
 
@@ -104,6 +107,7 @@ def _lane(order: Order, note: Callable[[Outcome | float], None], stop: threading
 class _Worker:
     def __init__(self, order: Order) -> None:
         self._order = order
+        self._unmutated = len(decoding.read_seeds(order.seeds))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "fuzzing.worker", order.text()],
@@ -115,14 +119,18 @@ class _Worker:
         )
 
     def messages(self, stop: threading.Event, until_s: float) -> Iterator[Outcome | float]:
-        """Outcomes, and at last the peak of the worker's own children; as its last outcome, what ended it early."""
+        """Outcomes, and now and then how many MB the largest process has that the worker has started. The last outcome
+        is what ended it early."""
         out = self._process.stdout
         assert out is not None
         served = self._order.kind in ("protocol", "http")
         n, ready, pending = self._order.first, False, b""
-        waiting_since_s = time.monotonic()
+        waiting_since_s = looked_s = time.monotonic()
         while not stop.is_set() and time.monotonic() < until_s:
-            limit_s = START_S if not ready else BATCH_S if served else self._order.hang_s + 1
+            if time.monotonic() - looked_s > LOOK_EVERY_S:
+                looked_s = time.monotonic()
+                yield self._children_mb()
+            limit_s = START_S if not ready else BATCH_S if served else self._limit_s(n)
             if not select.select([out], [], [], 0.2)[0]:
                 if time.monotonic() - waiting_since_s > limit_s:
                     if not ready:
@@ -141,13 +149,23 @@ class _Worker:
                 return
             *lines, pending = (pending + chunk).split(b"\n")
             for line in map(json.loads, lines):
-                if "children_mb" in line:
-                    yield line["children_mb"]
-                elif "ready" in line:
+                if "ready" in line:
                     ready = True
                 else:
                     yield Outcome.read(line)
                     n = line["n"] + self._order.step
+
+    def _limit_s(self, n: int) -> float:
+        """For case ``n``: the first ones are decoded in every way."""
+        return self._order.hang_s * (decoding.MOST_WAYS if n < self._unmutated else 1) + 1
+
+    def _children_mb(self) -> float:
+        largest = 0
+        with suppress(psutil.Error):
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    largest = max(largest, child.memory_info().rss)
+        return largest / 2**20
 
     def _name(self, n: int) -> str:
         """The file that case ``n`` was made of."""
@@ -177,11 +195,9 @@ class _Worker:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH"), str(ROOT)]))
     if order.in_process and MALLOC_DEBUG.exists():  # what is written past its end shows when it is freed
-        environment |= {"LD_PRELOAD": str(MALLOC_DEBUG), "GLIBC_TUNABLES": "glibc.malloc.check=3"}
-    return environment
+        return environment(LD_PRELOAD=str(MALLOC_DEBUG), GLIBC_TUNABLES="glibc.malloc.check=3")
+    return environment()
 
 
 def _keep(tally: Tally, base: Order, folder: Path) -> None:

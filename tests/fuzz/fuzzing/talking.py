@@ -76,8 +76,7 @@ class Conversation:
                 self._counts["messages"] += count - 1
             case "flood":
                 count, control = what
-                client.send(frame(TEXT, json.dumps(control).encode()) * count)
-                self._counts["messages"] += count - 1
+                client.send(frame(TEXT, json.dumps(control).encode()) * count)  # the same again: counted once
             case "resume":
                 self._resume(client, **what)
             case "frame":

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from fuzzing import memory
 from fuzzing.outcome import HANG_S, TOLERATED, Failure
+from fuzzing.processes import environment
 
 START_S = 100.0
+#: What every request goes through.
+_PLUMBING = re.compile(r"/mmpipe/serve/|/mmpipe/demo/access")
+_TRANSPORT = re.compile(r"/(uvicorn|h11|httptools|websockets)/|/mmpipe/serve/protocols")
 
 
 class WatchedServer:
@@ -33,18 +36,17 @@ class WatchedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder)},
+                env=environment(GRADIO_TEMP_DIR=str(folder / "gradio"), TMPDIR=str(folder)),
             )
         self._read_to = self._log.stat().st_size
         assert self._process.stdout is not None
         told = self._process.stdout.readline()
-        if not told:
-            raise RuntimeError(f"the server does not start:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
-        self.port = int(told)
+        self.port = int(told or 0)
         until_s = time.monotonic() + START_S
-        while not self._answers(START_S):
-            if time.monotonic() > until_s:
-                raise RuntimeError(f"the server does not answer:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
+        while not (told and self._answers(START_S)):
+            if not told or not self.alive or time.monotonic() > until_s:
+                self.close()
+                raise RuntimeError(f"the server does not begin:\n{self._log.read_text('utf-8', 'replace')[-3000:]}")
             time.sleep(0.05)
         memory.reset_peak(self._process.pid)
         self._idle_mb = psutil.Process(self._process.pid).memory_info().rss / 2**20
@@ -80,7 +82,7 @@ class WatchedServer:
             yield Failure("hang", f"{self.kind} does not answer", f"{seconds:.1f} s\n{log[-1500:]}")
         elif self.peak_mb > memory_mb:
             yield Failure("memory", f"{self.kind}: over {memory_mb:g} MB", f"{self.peak_mb:.0f} MB")
-        yield from _in_log(log)
+        yield from faults_in_log(log)
 
     def _answers(self, timeout_s: float) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
@@ -111,32 +113,30 @@ class WatchedServer:
         self._process.stdout.close()
 
 
-def _in_log(log: str) -> Iterator[Failure]:
-    """A traceback, or a line of level ERROR."""
-    lines = [re.sub(r"^[ +|-]*\| ?", "", line) for line in log.splitlines()]  # as a group of exceptions is written
+def faults_in_log(log: str) -> Iterator[Failure]:
+    """What was logged as an error, and every traceback, with its first line or without."""
+    text = re.sub(r"(?m)^[ +|-]*\| ?", "", log)  # as a group of exceptions is written
     seen = set()
-    for number, line in enumerate(lines):
-        following = lines[number + 1 :]
-        if "Traceback (most recent call last)" in line:
-            end = next((n for n, text in enumerate(following) if re.match(r"[\w.]+(:|$)", text)), 0)
-            failure = _traceback(following[: end + 1], "\n".join(lines[max(0, number - 1) : number + end + 2]))
-        elif line.startswith(("ERROR ", "CRITICAL ")) and not (following and "Traceback" in following[0]):
-            what = re.sub(r"\b[0-9a-f]{8,}\b|\d+", "#", line)[:150]
-            failure = Failure("internal error", f"logged: {what}", line[:500])
-        else:
-            continue
-        if failure.what not in seen:
-            seen.add(failure.what)
-            yield failure
+    for record in re.split(r"(?m)^(?=(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) )", text):
+        if record.startswith(("ERROR ", "CRITICAL ")) or '  File "' in record:
+            failure = _failure(record)
+            if failure.what not in seen:
+                seen.add(failure.what)
+                yield failure
 
 
-def _traceback(lines: Sequence[str], text: str) -> Failure:
-    places = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', "\n".join(lines))
-    ours = [n for n, (file, _, _) in enumerate(places) if "/mmpipe/" in file]
-    page = [n for n, (file, _, _) in enumerate(places) if "/gradio/" in file]
+def _failure(record: str) -> Failure:
+    places = re.findall(r'  File "([^"]+)", line (\d+), in (\S+)', record)
+    if not places:
+        what = re.sub(r"\b[0-9a-f]{8,}\b|\d+", "#", record.split("\n", 1)[0])[:150]
+        return Failure("internal error", f"logged: {what}", record[:800])
+    page = next((n for n, (file, _, _) in enumerate(places) if "/gradio/" in file), len(places))
+    beyond = [file for file, _, _ in places[page:]]
     # Gradio answers 500 to much that is malformed. What it has not handed on to mmpipe is no fault of mmpipe's.
-    foreign = bool(page) and (not ours or ours[-1] < page[0])
-    file, line, name = places[page[-1] if foreign else ours[-1] if ours else -1] if places else ("?", "?", "?")
-    kind = re.split(r"[:(]", lines[-1], maxsplit=1)[0] if lines else "?"
-    what = f"a traceback: {kind} in {Path(file).name}:{line} {name}"
-    return Failure(TOLERATED if foreign else "internal error", what, text[-2500:])
+    foreign = bool(beyond) and not any("/mmpipe/" in file and not _PLUMBING.search(file) for file in beyond)
+    foreign &= not _TRANSPORT.search(places[-1][0])
+    ours = [place for place in places if "/mmpipe/" in place[0] and not _PLUMBING.search(place[0])]
+    file, line, name = (ours or places)[-1]
+    errors = re.findall(r"(?m)^([A-Za-z_][\w.]*(?:Error|Exception|Disconnect|Group|Exit))\b", record)
+    what = f"{errors[-1] if errors else '?'} in {Path(file).name}:{line} {name}"
+    return Failure(TOLERATED if foreign else "internal error", f"a traceback: {what}", record[-2500:])

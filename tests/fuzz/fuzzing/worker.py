@@ -64,7 +64,6 @@ def work(order: Order) -> None:
             say(asdict(outcome))
             if any(failure.kind == "memory" for failure in outcome.failures):
                 break
-    say({"children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024})
 
 
 @contextmanager
