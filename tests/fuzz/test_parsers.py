@@ -17,13 +17,13 @@ from fuzzing.conversations import odd_controls, odd_starts, starts, texts, value
 from fuzzing.requests import subtitles
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmpipe.serve.keys import read_keys, remove_key
 from pydantic import ValidationError
 
 from mmpipe.demo.downloads import SubtitleRequest
 from mmpipe.demo.options import read_auth
 from mmpipe.errors import MmpipeError
 from mmpipe.pipelines.journal import Journal
+from mmpipe.serve.keys import read_keys, remove_key
 from mmpipe.serve.messages import parse_control, parse_opening
 from mmpipe.serve.options import read_api_keys
 from mmpipe.serve.wire import Packet
