@@ -141,7 +141,7 @@ class Load:
             began_at_s = heard.began_s - self._began_s
             result = await asyncio.to_thread(session_result, plan, heard, visitor.said_s, began_at_s)
             self._soak.sessions.append(result)
-            await asyncio.to_thread(self._keep, heard)
+            await asyncio.to_thread(self._keep, heard, len(self._soak.sessions))
             count += 1
             await self._pause(rng.uniform(0.5, 3.0))
 
@@ -153,10 +153,10 @@ class Load:
         cuts = sorted(rng.uniform(0.2, 0.9) * length_s for _ in range(rng.choice((0, 1, 1, 2))))
         return Plan(audio, spoken, offline, options, tuple(cuts), audits=audits and not voice)
 
-    def _keep(self, heard: Heard) -> None:
+    def _keep(self, heard: Heard, number: int) -> None:
         """The events go into a file: an hour of them is much."""
         with writing(self._folder):
-            path = self._folder / f"session-{len(self._soak.sessions):03}.jsonl"
+            path = self._folder / f"session-{number:03}.jsonl"
             path.write_text("".join(json.dumps(event, ensure_ascii=False) + "\n" for event in heard.events), "utf-8")
         heard.events.clear()
 

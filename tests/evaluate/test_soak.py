@@ -482,7 +482,7 @@ def test_a_soak_of_seconds_over_engines_without_models(tmp_path: Path, monkeypat
         assert not session.heard.failure
         assert session.report is not None
         assert session.report.words.right == session.report.words.reference > 0
-        assert session.report.words.added == 0
+        assert session.report.words.added <= 2  # one word ("w" and its number), in the middle of which the load ended
     assert sum(session.heard.audited for session in found.sessions) > 0
     assert found.tally.answers.keys() == kinds
     assert found.tally.internal_errors == found.tally.not_injected == 0
@@ -490,4 +490,6 @@ def test_a_soak_of_seconds_over_engines_without_models(tmp_path: Path, monkeypat
     assert all(one.health_s is not None and one.resident_mb and one.threads > 1 for one in found.samples)
     assert not [bar for bar in bars(found) if bar.held is False and "idle again" not in bar.name]
     assert any("live" in text for text in told)
-    assert (tmp_path / "session-001.jsonl").read_text().splitlines()
+    for number, session in enumerate(found.sessions, 1):
+        log = (tmp_path / f"session-{number:03}.jsonl").read_text().splitlines()
+        assert len(log) == session.heard.received
