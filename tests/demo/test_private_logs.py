@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +35,14 @@ def page() -> FastAPI:
     def fail(said: str) -> str:
         raise RuntimeError(f"cannot do {said!r}")
 
-    with gr.Blocks() as blocks:
-        field = gr.Textbox()
-        field.submit(fail, field, field, api_name="queued")
-        field.change(fail, field, field, api_name="direct", queue=False)
-    return gr.mount_gradio_app(FastAPI(), blocks, path="/")
+    async def made() -> FastAPI:  # where no loop runs, Gradio makes some that it never closes
+        with gr.Blocks() as blocks:
+            field = gr.Textbox()
+            field.submit(fail, field, field, api_name="queued")
+            field.change(fail, field, field, api_name="direct", queue=False)
+        return gr.mount_gradio_app(FastAPI(), blocks, path="/")
+
+    return asyncio.run(made())
 
 
 def directly(client: TestClient) -> str:

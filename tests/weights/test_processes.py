@@ -82,10 +82,11 @@ def test_a_caller_that_gives_up_leaves_no_child_behind(wheel_path, cache) -> Non
         if total_bytes:
             raise RuntimeError("enough")
 
+    before = set(psutil.Process().children())
     with pytest.raises(RuntimeError) as caught:  # and the traceback lives on, as it does in an interactive session
         fetch("tiny", progress=give_up)
     assert str(caught.value) == "enough"
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
     assert not list((cache / "staging").iterdir())
 
 
