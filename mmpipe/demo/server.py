@@ -80,7 +80,8 @@ def run(
         if options.share:
             _share(options, listening, app.state.hosts, said)
         if current_thread() is main_thread():
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what visitors left here is removed, too
+            # what visitors left here is removed then, too
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
             stack.callback(signal.signal, signal.SIGTERM, before)
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
             server.run([listening])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock
@@ -77,6 +78,8 @@ def test_the_page_is_served_with_logs_without_text(written: Any, monkeypatch: py
 
     monkeypatch.setattr("mmpipe.serve.web_server.WebServer", lambda *_, **__: Failing())
     monkeypatch.setattr("mmpipe.demo.app.create_app", MagicMock())
+    before = signal.getsignal(signal.SIGTERM)
     run(DemoOptions(port=0))
+    assert signal.getsignal(signal.SIGTERM) == before
     assert "ValueError" in written.text
     assert SECRET not in written.text
