@@ -9,6 +9,7 @@ import re
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,17 @@ def made(audit: AuditLog | None = None, **options: Any) -> FastAPI:
 @pytest.fixture
 def visit() -> Iterator[Callable[..., TestClient]]:
     """A visitor of a page with these options."""
-    visitors: list[TestClient] = []
+    with ExitStack() as stack:
 
-    def come(app: FastAPI | None = None, peer: str = "203.0.113.9", **options: Any) -> TestClient:
-        visitor = TestClient(app or made(**options), base_url=HERE, client=(peer, 1), follow_redirects=False)
-        visitors.append(visitor)
-        return visitor.__enter__() if app is None else visitor
+        def come(app: FastAPI | None = None, peer: str = "203.0.113.9", **options: Any) -> TestClient:
+            visitor = TestClient(app or made(**options), base_url=HERE, client=(peer, 1), follow_redirects=False)
+            if app is None:
+                stack.enter_context(visitor)  # its server ends with the test
+            else:
+                stack.callback(visitor.close)
+            return visitor
 
-    yield come
-    for visitor in visitors:
-        visitor.close()
+        yield come
 
 
 def routes(app: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
