@@ -139,7 +139,8 @@ class ForkServer:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "mmpipe.untrusted.forkserver", str(theirs.fileno())],
+                    # -P: what lies in the folder that the server was started in is nothing to import
+                    [sys.executable, "-P", "-m", "mmpipe.untrusted.forkserver", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -167,7 +168,11 @@ class ForkServer:
 def _environment() -> dict[str, str]:
     """Nothing that is secret; one thread for arithmetic, since threads do not survive a fork."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 _SERVER = ForkServer()

@@ -282,6 +282,13 @@ def ended(pidfd: int) -> bool:
     return bool(found)
 
 
+def test_what_lies_in_the_folder_of_the_server_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('this is not numpy')")
+    monkeypatch.chdir(tmp_path)
+    untrusted.close()
+    assert media.probe(untrusted_talk()).rate_hz == 16_000
+
+
 def test_many_at_once_share_the_places() -> None:
     found: list[float] = []
 
