@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What a browser does comes last: Playwright keeps an event loop running in this thread from then on, beside which
     no other can be started."""
     items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_priority() -> Iterator[None]:
+    """What one test raises, every test after it and every process they start would inherit."""
+    yield
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "a library made this thread a real-time one"
 
 
 @pytest.fixture(scope="session")

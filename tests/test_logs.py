@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import gc
-import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,17 @@ from mmpipe.logs import file_name, private_logs, without_text
 from mmpipe.pipelines.journal import Journal
 from mmpipe.stage import Recogniser, Synthesiser, Translator
 from mmpipe.translate import Glossary, Term
-from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
+from mmpipe.types import (
+    Audio,
+    Segment,
+    Sentence,
+    SpeechRequest,
+    SpeechWindow,
+    Tier,
+    TranslatedSegment,
+    Translation,
+    Word,
+)
 
 SECRET = "xylotomy"
 
@@ -229,11 +239,13 @@ def test_a_recording_that_fails_is_told_to_its_owner_alone(
 
 def test_a_damaged_journal_is_told_of_by_where_it_lies(written: Any, librivox: list[Clip], tmp_path: Path) -> None:
     path = librivox[0].path
-    Journal(path, {}, resume=False, root=tmp_path)
+    first = Journal(path, {}, resume=False, root=tmp_path)
+    said = Segment(0.0, 1.0, SECRET, "en", (), avg_logprob=-0.1)
+    speech = Audio(np.zeros(10, np.float32), 24_000)
+    first.add(TranslatedSegment(said, Translation(SECRET, SECRET, "en", "pt", (), Tier.GOOD), speech), resume_s=1.0)
+    first.close()
     (folder,) = tmp_path.iterdir()
-    line = {"resume_s": 1.0, "speech": {"end_byte": 10}, "source": {"text": SECRET}}
-    (folder / "journal.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
-    (folder / "speech.pcm").touch()
+    os.truncate(folder / "speech.pcm", 10)
     Journal(path, {}, resume=True, root=tmp_path)
     assert "is damaged" in written.text
     assert SECRET not in written.text
