@@ -1,6 +1,6 @@
 # make run   set everything up, then translate a real recording into Portuguese speech and subtitles in out/
-# make test  set everything up, then run the tests
-# make check lint, types and tests: what CI runs
+# make test  set everything up, then run the tests, but for those that drive Chromium
+# make check lint, types and all tests: what CI runs
 # make sbom  what is installed in SBOM_ENV, and the models, as CycloneDX in out/sbom.cdx.json
 # make fuzz  send the decoders and servers what strangers could send (FUZZ_PICTURES, FUZZ_MEDIA, ... say how much of it)
 PYTHON ?= python3
@@ -22,12 +22,14 @@ run: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/mmpipe pull $(TEST_WEIGHTS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not browser' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mmpipe pull $(TEST_WEIGHTS)
+	$(BIN)/python -m pytest -m browser
 	$(MAKE) --no-print-directory test
 
 # in an environment of its own, or it would list itself

@@ -26,9 +26,12 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a browser does comes last: Playwright keeps an event loop running in this thread from then on, beside which
-    no other can be started."""
-    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+    """What drives a browser is marked so, and comes last: Playwright keeps an event loop running in this thread from
+    then on, beside which no other can be started."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 @pytest.fixture(autouse=True)

@@ -181,7 +181,7 @@ def test_offline_without_weights_says_how_to_get_them(tmp_path: Path, librivox: 
 @pytest.fixture
 def long_talk(tmp_path: Path, librivox: list[Clip]) -> Path:
     pause = np.zeros(32_000, np.float32)
-    pieces = [part for clip in librivox * 2 for part in (media.load(clip.path).samples, pause)]
+    pieces = [part for clip in librivox for part in (media.load(clip.path).samples, pause)]
     path = tmp_path / "talk.wav"
     media.save(Audio(np.concatenate(pieces)), path)
     return path
@@ -222,9 +222,9 @@ def test_a_stopped_run_keeps_what_was_finished_and_resumes(
     assert kept >= 2
     found = subprocess.run([*MMPIPE, *args, "--resume"], capture_output=True, text=True, env=environment, check=True)
     assert "from an earlier run" in found.stderr
-    assert "10 sentences" in found.stderr
+    assert "5 sentences" in found.stderr
     assert srt.read_text().count("-->") > kept
-    assert media.load(tmp_path / "o.wav").duration_s > 40
+    assert media.load(tmp_path / "o.wav").duration_s > 20
 
 
 def shared_cache(tmp_path: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,6 +30,8 @@ from mmpipe.files import writing
 if TYPE_CHECKING:
     import httpx
 
+#: An error in the server's log, and what an interpreter that fails prints beside it.
+_ERROR = re.compile(r"^(?:ERROR|CRITICAL|Traceback)\b", re.MULTILINE)
 #: What counts as the warm-up of a long run, and of a short one the share of it.
 WARM_UP_S, WARM_UP_SHARE = 300.0, 0.3
 #: What runs once before anything is measured, so that every pool is as full as it gets.
@@ -121,7 +124,7 @@ def soak(
         status = server.stop()
         if status not in (0, 130) and not result.crashed:
             result.crashed = f"it ended with status {status}"
-    result.log_errors = server.log.read_text("utf-8", "replace").count("Traceback (most recent call last)")
+    result.log_errors = len(_ERROR.findall(server.log.read_text("utf-8", "replace")))
     return result
 
 

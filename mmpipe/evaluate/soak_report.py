@@ -154,7 +154,7 @@ def _figures(soak: Soak) -> Iterator[tuple[str, Any]]:
         first, last = soak.samples[0], soak.samples[-1]
         yield "processors busy", round((last.cpu_s - first.cpu_s) / max(1e-9, last.at_s - first.at_s), 2)
         yield "server's log, MB", round(last.log_mb, 2)
-        yield "tracebacks in it", soak.log_errors
+        yield "errors in it", soak.log_errors
         yield "files of visitors, MB", round(last.disk_mb, 1)
     yield from _live(soak)
     yield from _done("recordings", soak.recordings)

@@ -78,7 +78,7 @@ class Soak:
     offline_wer: float | None = None  # of the offline transcripts
     crashed: str = ""
     interrupted: bool = False
-    log_errors: int = 0  # tracebacks in the server's log
+    log_errors: int = 0  # in the server's log
 
 
 @dataclass(frozen=True, slots=True)

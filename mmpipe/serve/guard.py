@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -112,6 +113,8 @@ class Guard:
 
         try:
             await self._app(scope, body, send_unless_exceeded)
+        except ClientDisconnect:  # nobody is there to answer, and nothing of ours went wrong
+            pass
         except Exception:  # reading ended before the body did
             if not body.exceeded:
                 raise

@@ -146,6 +146,20 @@ def test_a_body_without_an_end_is_not_read_to_the_end() -> None:
     assert given == 11_000
 
 
+def test_who_breaks_off_a_body_is_no_error_of_the_server() -> None:
+    app, came = guarded(), iter([{"type": "http.request", "body": b"x" * 10, "more_body": True}])
+
+    async def receive() -> Any:
+        return next(came, {"type": "http.disconnect"})
+
+    async def keep(message: Any) -> None:
+        pytest.fail("nobody is there any more")
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "root_path": "", "headers": []}
+    asyncio.run(app(scope, receive, keep))  # an exception here would be hundred lines in the server's log
+    assert not app.state.parsed
+
+
 @pytest.mark.parametrize("path", ["/seen", "/nothing", "/broken"])
 def test_every_answer_tells_browsers_what_not_to_allow(path: str) -> None:
     for answer in (client(guarded()).get(path), client(guarded(), "http://evil.example").get(path)):
