@@ -57,19 +57,19 @@ async def translate(given: argparse.Namespace) -> None:
 def show(event: mmpipe.Event, loudspeaker: mmpipe.Loudspeaker) -> None:
     """Captions to the screen, the voice to the loudspeaker."""
     match event:
-        case mmpipe.Partial():  # may change: grey, and replaced by the next one
+        case mmpipe.PartialEvent():  # may change: grey, and replaced by the next one
             print(f"{CLEAR_LINE}{DIM}{event.text[-100:]}{PLAIN}", end="", flush=True)
-        case mmpipe.Committed():  # will not change
+        case mmpipe.CommittedEvent():  # will not change
             print(f"{CLEAR_LINE}{event.text}")
-        case mmpipe.Translated(final=True):
+        case mmpipe.TranslatedEvent(final=True):
             print(f"{CLEAR_LINE}{BOLD}    {event.text}{PLAIN}")
-        case mmpipe.Spoken():
+        case mmpipe.SpokenEvent():
             loudspeaker.play(event.audio)
-        case mmpipe.Interrupted():  # somebody answers before the voice is through
+        case mmpipe.InterruptedEvent():  # somebody answers before the voice is through
             loudspeaker.stop()
-        case mmpipe.Warned():
+        case mmpipe.WarningEvent():
             print(f"{CLEAR_LINE}{event.text}", file=sys.stderr)
-        case mmpipe.Ended(reason=reason) if reason != "finished":
+        case mmpipe.EndedEvent(reason=reason) if reason != "finished":
             raise mmpipe.MmpipeError(f"The session ended: {reason}")
 
 

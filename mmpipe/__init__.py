@@ -15,11 +15,11 @@ _PUBLIC = {
     "Answer": "mmpipe.types",
     "Audio": "mmpipe.types",
     "Batcher": "mmpipe.batching",
-    "Committed": "mmpipe.pipelines.live",
-    "Ended": "mmpipe.pipelines.live",
+    "CommittedEvent": "mmpipe.pipelines.live",
+    "EndedEvent": "mmpipe.pipelines.live",
     "Event": "mmpipe.pipelines.live",
     "Image": "mmpipe.types",
-    "Interrupted": "mmpipe.pipelines.live",
+    "InterruptedEvent": "mmpipe.pipelines.live",
     "LiveModels": "mmpipe.pipelines.live",
     "LiveOptions": "mmpipe.pipelines.live",
     "LiveSession": "mmpipe.pipelines.live",
@@ -27,19 +27,19 @@ _PUBLIC = {
     "Message": "mmpipe.fusion.chat",
     "Microphone": "mmpipe.audio.devices",
     "MmpipeError": "mmpipe.errors",
-    "Partial": "mmpipe.pipelines.live",
+    "PartialEvent": "mmpipe.pipelines.live",
     "MultimodalQA": "mmpipe.pipelines.multimodal_qa",
-    "Recogniser": "mmpipe.stage",
+    "Recognizer": "mmpipe.stage",
     "Segment": "mmpipe.types",
     "SpeechTranslator": "mmpipe.pipelines.speech_translation",
-    "Spoken": "mmpipe.pipelines.live",
+    "SpokenEvent": "mmpipe.pipelines.live",
     "Stage": "mmpipe.stage",
-    "Synthesiser": "mmpipe.stage",
+    "Synthesizer": "mmpipe.stage",
     "Transcript": "mmpipe.types",
-    "Translated": "mmpipe.pipelines.live",
+    "TranslatedEvent": "mmpipe.pipelines.live",
     "Translation": "mmpipe.types",
     "Translator": "mmpipe.stage",
-    "Warned": "mmpipe.pipelines.live",
+    "WarningEvent": "mmpipe.pipelines.live",
     "Word": "mmpipe.types",
     "list_devices": "mmpipe.audio.devices",
 }
@@ -66,22 +66,22 @@ if TYPE_CHECKING:
     from mmpipe.batching import Batcher as Batcher
     from mmpipe.errors import MmpipeError as MmpipeError
     from mmpipe.fusion.chat import Message as Message
-    from mmpipe.pipelines.live import Committed as Committed
-    from mmpipe.pipelines.live import Ended as Ended
+    from mmpipe.pipelines.live import CommittedEvent as CommittedEvent
+    from mmpipe.pipelines.live import EndedEvent as EndedEvent
     from mmpipe.pipelines.live import Event as Event
-    from mmpipe.pipelines.live import Interrupted as Interrupted
+    from mmpipe.pipelines.live import InterruptedEvent as InterruptedEvent
     from mmpipe.pipelines.live import LiveModels as LiveModels
     from mmpipe.pipelines.live import LiveOptions as LiveOptions
     from mmpipe.pipelines.live import LiveSession as LiveSession
-    from mmpipe.pipelines.live import Partial as Partial
-    from mmpipe.pipelines.live import Spoken as Spoken
-    from mmpipe.pipelines.live import Translated as Translated
-    from mmpipe.pipelines.live import Warned as Warned
+    from mmpipe.pipelines.live import PartialEvent as PartialEvent
+    from mmpipe.pipelines.live import SpokenEvent as SpokenEvent
+    from mmpipe.pipelines.live import TranslatedEvent as TranslatedEvent
+    from mmpipe.pipelines.live import WarningEvent as WarningEvent
     from mmpipe.pipelines.multimodal_qa import MultimodalQA as MultimodalQA
     from mmpipe.pipelines.speech_translation import SpeechTranslator as SpeechTranslator
-    from mmpipe.stage import Recogniser as Recogniser
+    from mmpipe.stage import Recognizer as Recognizer
     from mmpipe.stage import Stage as Stage
-    from mmpipe.stage import Synthesiser as Synthesiser
+    from mmpipe.stage import Synthesizer as Synthesizer
     from mmpipe.stage import Translator as Translator
     from mmpipe.types import Answer as Answer
     from mmpipe.types import Audio as Audio

@@ -27,7 +27,7 @@ from mmpipe.audio import media
 from mmpipe.errors import MmpipeError
 from mmpipe.extras import require
 from mmpipe.logs import without_text
-from mmpipe.pipelines.live.events import Ended, Event, Interrupted, Spoken
+from mmpipe.pipelines.live.events import EndedEvent, Event, InterruptedEvent, SpokenEvent
 from mmpipe.serve.encoder import PacketEncoder
 from mmpipe.serve.packets import SoundFormat
 from mmpipe.serve.server_messages import (
@@ -96,7 +96,7 @@ class ClientOptions:
 
 
 class LiveClient:
-    """One session. A context manager, and an iterator over its events, which ends after :class:`Ended`.
+    """One session. A context manager, and an iterator over its events, which ends after :class:`EndedEvent`.
 
     Connections that are lost are opened again, and the session goes on where it was: no sound and no event is lost
     or repeated.
@@ -191,7 +191,7 @@ class LiveClient:
             event, size_bytes = found
             self._unread_bytes -= size_bytes
             self._read.set()
-            if not (isinstance(event, Spoken) and event.seq < self._interrupted_at):
+            if not (isinstance(event, SpokenEvent) and event.seq < self._interrupted_at):
                 return event
         if self._failure is not None:
             raise self._failure
@@ -359,7 +359,7 @@ class LiveClient:
             elif isinstance(message, Event):
                 await self._keep_event(message, size_bytes)
                 self._since_ack += 1
-                if self._over or isinstance(message, Spoken) or self._since_ack >= ACK_EVERY_EVENTS:
+                if self._over or isinstance(message, SpokenEvent) or self._since_ack >= ACK_EVERY_EVENTS:
                     self._since_ack = 0
                     await connection.send(json.dumps({"type": "ack", "event": message.seq}))
             elif not isinstance(message, Nothing):
@@ -369,7 +369,7 @@ class LiveClient:
     async def _keep_event(self, event: Event, size_bytes: int) -> None:
         if event.seq <= self._last_event:
             raise ServerProtocolError(f"event {event.seq} came after event {self._last_event}")
-        if isinstance(event, Interrupted):
+        if isinstance(event, InterruptedEvent):
             self._interrupted_at = event.seq
         while self._unread_bytes and self._unread_bytes + size_bytes > MAX_UNREAD_BYTES:
             self._read.clear()
@@ -377,7 +377,7 @@ class LiveClient:
         self._unread_bytes += size_bytes
         await self._events.put((event, size_bytes))
         self._last_event = event.seq
-        self._over = isinstance(event, Ended)
+        self._over = isinstance(event, EndedEvent)
 
     async def _whole(self, connection: ClientConnection) -> tuple[object, int]:
         """The next message, an event with its sound, and how many bytes it takes."""

@@ -41,7 +41,7 @@ class DigestMismatchError(WeightsError):
     """A fetched file is not the file that was pinned, twice in a row."""
 
 
-class LicenceError(WeightsError):
+class LicenseError(WeightsError):
     """The weights carry restrictions of use that the caller has not accepted."""
 
 

@@ -59,14 +59,14 @@ class Stage(ABC, Generic[In, Out]):
         """Free what the stage holds. May be called twice."""
 
 
-class Recogniser(Stage[SpeechWindow, Segment]):
+class Recognizer(Stage[SpeechWindow, Segment]):
     """Speech to text. Cost: seconds of audio.
 
     ``run`` maps each window (16 kHz mono, at most 30 s) to one :class:`~mmpipe.types.Segment` whose times count
     from the start of the window; a window without speech gives a segment with empty text.
     """
 
-    #: ISO 639-1 codes that can be recognised
+    #: ISO 639-1 codes that can be recognized
     languages: frozenset[str] = frozenset()
 
     def cost(self, item: SpeechWindow) -> float:
@@ -90,7 +90,7 @@ class Translator(Stage[Sentence, str]):
         return item.source, item.target
 
 
-class Synthesiser(Stage[SpeechRequest, Audio]):
+class Synthesizer(Stage[SpeechRequest, Audio]):
     """Text to speech. Cost: characters.
 
     ``run`` gets texts that are ready to be spoken (numbers and abbreviations already written out) and short enough

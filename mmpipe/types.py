@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: What every recogniser in mmpipe hears: Whisper and Silero VAD were both trained at this rate.
+#: What every recognizer in mmpipe hears: Whisper and Silero VAD were both trained at this rate.
 SPEECH_RATE_HZ = 16_000
 
 Task = Literal["transcribe", "translate"]
@@ -105,7 +105,7 @@ class TextLine:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One recognised word. ``text`` keeps the punctuation that belongs to it, without surrounding spaces."""
+    """One recognized word. ``text`` keeps the punctuation that belongs to it, without surrounding spaces."""
 
     text: str
     start_s: float
@@ -118,7 +118,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of recognised speech."""
+    """A stretch of recognized speech."""
 
     start_s: float
     end_s: float
@@ -168,7 +168,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class RecognitionOptions:
-    """How to recognise. Two windows with equal options can share a batch."""
+    """How to recognize. Two windows with equal options can share a batch."""
 
     language: str | None = None  # ISO 639-1; None: detect it, each window for itself
     languages: tuple[str, ...] = ()  # those to choose from where it is detected; empty: all
@@ -180,12 +180,12 @@ class RecognitionOptions:
     hotwords: tuple[str, ...] = ()  # names and terms to expect
     #: What looks like a loop or a guess is decoded again, at several times the cost. Else a loop counts as not
     #: understood and a guess is taken, which will do where the same sound is heard again soon.
-    second_try: bool = True
+    retry_full_context: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechWindow:
-    """What a recogniser hears at once: 16 kHz, at most 30 s."""
+    """What a recognizer hears at once: 16 kHz, at most 30 s."""
 
     audio: Audio
     options: RecognitionOptions = field(default_factory=RecognitionOptions)
@@ -214,7 +214,7 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What a synthesiser speaks at once."""
+    """What a synthesizer speaks at once."""
 
     text: str
     language: str  # ISO 639-1

@@ -23,7 +23,7 @@ from mmpipe.audio import devices, media
 from mmpipe.cli import app
 from mmpipe.cli.console import set_up_logging
 from mmpipe.evaluate.clips import Clip
-from mmpipe.fusion.checkpoint import SHIPPED
+from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.types import Image
 from mmpipe.vision import images
 
@@ -31,7 +31,7 @@ QUIET = {"NO_COLOR": "1", "COLUMNS": "200"}
 MMPIPE = [sys.executable, "-c", "from mmpipe.cli import main; main()"]
 
 pytestmark = pytest.mark.skipif(
-    not (SHIPPED / "config.json").exists(), reason="the adapter that mmpipe carries is not there yet"
+    not (DEFAULT_ADAPTER / "config.json").exists(), reason="the adapter that mmpipe carries is not there yet"
 )
 
 

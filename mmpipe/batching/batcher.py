@@ -29,11 +29,11 @@ class Batcher(Generic[In, Out]):
 
     ::
 
-        with Batcher(recogniser, BatchSettings(max_items=8, max_cost=120)) as batcher:
+        with Batcher(recognizer, BatchSettings(max_items=8, max_cost=120)) as batcher:
             future = batcher.submit(window)       # a concurrent.futures.Future
             segments = batcher.map(windows)       # a long recording, lazily and in order
 
-        async with Batcher(recogniser) as batcher:
+        async with Batcher(recognizer) as batcher:
             segment = await batcher.aio(window)
 
     The stage runs on one daemon thread, started by the first item, by :meth:`start` or by ``with``; ``warmup`` runs

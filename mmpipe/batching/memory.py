@@ -1,4 +1,4 @@
-"""Running out of memory: how to recognise it, and what to remember of it."""
+"""Running out of memory: how to recognize it, and what to remember of it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class BatcherStats:
         return self.batched_cost / self.batches if self.batches else 0.0
 
     @property
-    def utilisation(self) -> float:
+    def utilization(self) -> float:
         """The part of the uptime that the stage spent computing, 0..1."""
         return self.run_s / self.uptime_s if self.uptime_s else 0.0
 

@@ -81,7 +81,7 @@ def recognition(
 @app.command("round-trip")
 @guarded
 def round_trip(data: Data = DATA, to: str = "pt", voice: str | None = None, as_json: AsJson = False) -> None:
-    """Speak translations, recognise them again: how well is the speech understood?"""
+    """Speak translations, recognize them again: how well is the speech understood?"""
     from mmpipe.evaluate import bench
     from mmpipe.evaluate.clips import load_clips
 
@@ -97,7 +97,7 @@ def chain(
     only: Annotated[str, typer.Option(help="Clips whose path contains this.")] = "librivox",
     as_json: AsJson = False,
 ) -> None:
-    """Speed and memory of recognising, translating and speaking."""
+    """Speed and memory of recognizing, translating and speaking."""
     from mmpipe.evaluate import bench
     from mmpipe.evaluate.clips import load_clips
 
@@ -240,9 +240,9 @@ def calibration(
 
     require("torch", "qa", "Answering questions")
     from mmpipe.evaluate import calibration_bench
-    from mmpipe.fusion.checkpoint import SHIPPED
+    from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 
-    _show_each(calibration_bench.calibration(pictures, simulated, adapter or SHIPPED), as_json)
+    _show_each(calibration_bench.calibration(pictures, simulated, adapter or DEFAULT_ADAPTER), as_json)
 
 
 @app.command()
@@ -258,9 +258,9 @@ def evidence(
 
     require("torch", "qa", "Answering questions")
     from mmpipe.evaluate import evidence_bench
-    from mmpipe.fusion.checkpoint import SHIPPED
+    from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 
-    _show_each(evidence_bench.evidence(pictures, count, adapter or SHIPPED), as_json)
+    _show_each(evidence_bench.evidence(pictures, count, adapter or DEFAULT_ADAPTER), as_json)
 
 
 @app.command()
@@ -305,7 +305,7 @@ def soak(
         seed=seed,
     )
     with _folder(keep) as folder:
-        with err.status("Recognising the clips offline"):
+        with err.status("Recognizing the clips offline"):
             material, offline_wer = prepare(load_clips(data, "en"), sorted(EXAMPLES.glob("*.jpg")))
         columns = (BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=err, transient=True) as bar:

@@ -54,7 +54,7 @@ def live(
         for found in devices.list_devices():
             out.print(str(found), markup=False)
         return
-    from mmpipe.pipelines.live import Ended, Interrupted, LiveModels, LiveOptions, LiveSession, Spoken
+    from mmpipe.pipelines.live import EndedEvent, InterruptedEvent, LiveModels, LiveOptions, LiveSession, SpokenEvent
     from mmpipe.pipelines.live.sources import pcm, recording
     from mmpipe.translate import Glossary, language_code
     from mmpipe.types import Audio
@@ -96,11 +96,11 @@ def live(
                 async for event in session.events():
                     log(event.as_dict())
                     show(event)
-                    if speaker and isinstance(event, Spoken):
+                    if speaker and isinstance(event, SpokenEvent):
                         speaker.play(event.audio)
-                    elif speaker and isinstance(event, Interrupted):
+                    elif speaker and isinstance(event, InterruptedEvent):
                         speaker.stop()
-                    elif isinstance(event, Ended):
+                    elif isinstance(event, EndedEvent):
                         reason = event.reason
                 return reason
 

@@ -45,7 +45,7 @@ Json = Annotated[OutFile, _file_option("Write everything that is known, as JSON.
 Txt = Annotated[OutFile, _file_option("Write the text.", "--txt")]
 Prompt = Annotated[str | None, typer.Option(help="Text that could have come before: names, style.")]
 Hotwords = Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what is recognised.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what is recognized.")]
 
 
 def _language(name: str) -> str | None:
@@ -259,7 +259,7 @@ def translate(
     pipeline = SpeechTranslator(
         to,
         source=_language(source),
-        recogniser=model,
+        recognizer=model,
         translators=_engines(translator),
         glossary=Glossary.load(glossary) if glossary else None,
         voice=voice,
@@ -381,9 +381,9 @@ def _track(path: Path | None) -> Iterator[Callable[[str, str, str | None, float]
         yield lambda text, language, voice, speed: None
         return
     from mmpipe.audio.media import AudioWriter
-    from mmpipe.audio.synthesis import Speaker
+    from mmpipe.audio.synthesis import TextToSpeech
 
-    speaker = Speaker()
+    speaker = TextToSpeech()
     with AudioWriter(path, 24_000) as writer:
 
         def write(text: str, language: str, voice: str | None, speed: float) -> None:

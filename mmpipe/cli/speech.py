@@ -27,9 +27,9 @@ def speak(
 ) -> None:
     """Say a text: write it as speech."""
     from mmpipe.audio.media import AudioWriter
-    from mmpipe.audio.synthesis import Speaker
+    from mmpipe.audio.synthesis import TextToSpeech
 
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         if list_voices:
             for name in speaker.voices(language):
                 out.print(name, markup=False)
@@ -56,7 +56,7 @@ def languages(
     target: Annotated[str | None, typer.Option("--to", help="Only into this language.")] = None,
 ) -> None:
     """Which languages can be translated into which, by what route, and how well; and which can be spoken."""
-    from mmpipe.audio.synthesis import Speaker
+    from mmpipe.audio.synthesis import TextToSpeech
     from mmpipe.translate import TextTranslator
 
     table = Table("from", "to", "quality", "route", box=None, pad_edge=False, header_style="bold")
@@ -66,7 +66,7 @@ def languages(
                 continue
             table.add_row(route.source, route.target, str(route.tier), " + ".join(route.steps))
     out.print(table)
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         out.print(
             "\n[bold]voices[/] " + ", ".join(f"{name} ({len(speaker.voices(name))})" for name in speaker.languages())
         )

@@ -71,7 +71,7 @@ def fusion(
     finally:
         if trainer.is_main:
             folder = out_folder / "adapter"
-            fits = checkpoint.Fits(
+            fits = checkpoint.AdapterTarget(
                 encoder.identity, language_model.revision, settings.encoder.name, settings.language_model
             )
             lora = Lora(**settings.lora.model_dump()) if settings.lora.rank else None
@@ -104,7 +104,7 @@ def score(
     from mmpipe.fusion import checkpoint
     from mmpipe.fusion.training.config import EncoderConfig
 
-    which, folders = LISTS if held_out else SEEN, adapters or [checkpoint.SHIPPED]
+    which, folders = LISTS if held_out else SEEN, adapters or [checkpoint.DEFAULT_ADAPTER]
     scores = score_adapters(folders, _encoder(EncoderConfig()), pictures, which, dtype)
     if as_json:
         out.print_json(data=scores)

@@ -34,12 +34,12 @@ def spoken(
     import torch
 
     from mmpipe.audio.recognition.encoder import SpeechEncoder
-    from mmpipe.audio.synthesis import Speaker
+    from mmpipe.audio.synthesis import TextToSpeech
     from mmpipe.fusion.audio import checkpoint
     from mmpipe.fusion.audio.config import SpokenConfig
     from mmpipe.fusion.audio.distillation import Distiller
     from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape
-    from mmpipe.fusion.checkpoint import Fits
+    from mmpipe.fusion.checkpoint import AdapterTarget
     from mmpipe.fusion.language_model import LanguageModel
     from mmpipe.fusion.training import provenance
     from mmpipe.pipelines.spoken_training import recordings
@@ -47,7 +47,7 @@ def spoken(
     settings = SpokenConfig.read(config)
     encoder = SpeechEncoder(settings.encoder)
     language_model = LanguageModel.load(settings.language_model, dtype="bfloat16")
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         recipe = recordings(settings, encoder, language_model, out_folder, speaker)
     torch.manual_seed(settings.seed)
     projector = AudioProjector(ProjectorShape(encoder.width, language_model.width, **settings.projector.model_dump()))
@@ -61,7 +61,7 @@ def spoken(
     finally:
         if trainer.is_main:
             folder = out_folder / "projector"
-            fits = Fits(encoder.identity, language_model.revision, settings.encoder, settings.language_model)
+            fits = AdapterTarget(encoder.identity, language_model.revision, settings.encoder, settings.language_model)
             checkpoint.write(folder, projector, fits)
             results |= {"steps": trainer.progress.step, "validation_divergence": trainer.progress.told_loss}
             provenance.write(folder, settings, config, results)
@@ -74,10 +74,10 @@ def score_spoken(
     questions: Annotated[int | None, typer.Option(help="How many of the held-out questions; all if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare, on held-out spoken questions: recognised and then asked, heard by the language model, and in writing."""
+    """Compare, on held-out spoken questions: recognized and then asked, heard by the language model, and in writing."""
     required()
     from mmpipe.audio.recognition.encoder import SpeechEncoder
-    from mmpipe.audio.synthesis import Speaker
+    from mmpipe.audio.synthesis import TextToSpeech
     from mmpipe.evaluate import spoken_questions as lists
     from mmpipe.fusion.language_model import LanguageModel
     from mmpipe.pipelines.audio_fusion import AudioFusion
@@ -86,9 +86,9 @@ def score_spoken(
     language_model = LanguageModel.load()
     fusion = AudioFusion.load(projector, language_model, SpeechEncoder())
     clips = lists.held_out_clips(questions)
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         sounds = speak(speaker, clips)
-    found = lists.score(language_model, clips, sounds, lists.recognise, fusion.embed)
+    found = lists.score(language_model, clips, sounds, lists.recognize, fusion.embed)
     if as_json:
         out.print_json(data={group: {way: _figures(one) for way, one in ways.items()} for group, ways in found.items()})
         return

@@ -39,27 +39,27 @@ OPTIONAL = {
 @guarded
 def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Models; none: what the speech path needs.")] = None,
-    accept_licence: Annotated[bool, typer.Option(help="Accept the restrictions that a model's licence has.")] = False,
+    accept_license: Annotated[bool, typer.Option(help="Accept the restrictions that a model's license has.")] = False,
 ) -> None:
     """Fetch models ahead of time, and verify them."""
     from mmpipe.weights import fetch
 
     for name in names or ESSENTIAL:
         with downloading() as report:
-            folder = fetch(name, accept_licence=accept_licence, progress=report)
+            folder = fetch(name, accept_license=accept_license, progress=report)
         err.print(f"{name}: {folder}", markup=False)
 
 
 @guarded
 def models() -> None:
-    """Which models are known, which are here, what their licences are."""
+    """Which models are known, which are here, what their licenses are."""
     from mmpipe.weights import available
 
-    table = Table("name", "what", "licence", "size", "here", box=None, pad_edge=False, header_style="bold")
+    table = Table("name", "what", "license", "size", "here", box=None, pad_edge=False, header_style="bold")
     for status in available():
         entry = status.entry
-        licence = entry.licence + (" (must be accepted)" if entry.restrictions else "")
-        table.add_row(entry.name, entry.what, licence, size(entry.size_bytes), str(status.state))
+        terms = entry.license + (" (must be accepted)" if entry.restrictions else "")
+        table.add_row(entry.name, entry.what, terms, size(entry.size_bytes), str(status.state))
     out.print(table)
 
 

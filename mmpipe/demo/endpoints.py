@@ -34,16 +34,16 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
     async def status() -> dict[str, Any]:
         """How far the models are."""
         return {
-            "live": service.hub is not None and service.hub.not_ready is None,
+            "live": service.manager is not None and service.manager.not_ready is None,
             "failure": service.failure,
             "models": [asdict(part) for part in models.status],
         }
 
     @router.get("/languages")
     def languages() -> dict[str, Any]:
-        """What can be spoken, translated and heard. Waits for the recogniser, on a thread."""
+        """What can be spoken, translated and heard. Waits for the recognizer, on a thread."""
         try:
-            spoken = models.recognised
+            spoken = models.recognized
         except MmpipeError as error:
             raise HTTPException(503, told(error)) from error
         return {
@@ -74,7 +74,7 @@ def endpoints(models: DemoModels, service: LiveService) -> APIRouter:
             **figures(service.meter, models.stats()),
             "machine": machine(),
             "models": [asdict(part) for part in models.status],
-            "sessions": service.hub.live_sessions if service.hub else 0,
+            "sessions": service.manager.live_sessions if service.manager else 0,
         }
 
     return router

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmpipe.pipelines.live import LiveModels
     from mmpipe.pipelines.multimodal_qa import MultimodalQA, PictureReader
     from mmpipe.pipelines.speech_translation import SpeechTranslator
-    from mmpipe.stage import Recogniser, Synthesiser, Translator
+    from mmpipe.stage import Recognizer, Synthesizer, Translator
 
 logger = logging.getLogger(__name__)
 
@@ -99,20 +99,20 @@ class DemoModels:
     Live sessions, recordings and questions run on the same engines behind the same batchers: whoever comes at the
     same time shares a batch. A context manager.
 
-    ``recogniser``: what :func:`~mmpipe.audio.recognition.load_recogniser` takes.
+    ``recognizer``: what :func:`~mmpipe.audio.recognition.load_recognizer` takes.
     """
 
-    def __init__(self, recogniser: str = "whisper-base") -> None:
-        self.recogniser_name = recogniser
-        self._recogniser: Part[Recogniser] = Part("Speech recognition", lambda: _load_recogniser(recogniser))
+    def __init__(self, recognizer: str = "whisper-base") -> None:
+        self.recognizer_name = recognizer
+        self._recognizer: Part[Recognizer] = Part("Speech recognition", lambda: _load_recognizer(recognizer))
         self._translators: Part[list[Translator]] = Part("Translation", _load_translators)
-        self._synthesisers: Part[list[Synthesiser]] = Part("Voice", _load_synthesisers)
+        self._synthesizers: Part[list[Synthesizer]] = Part("Voice", _load_synthesizers)
         self._live: Part[LiveModels] = Part("Live sessions, first run", self._load_live)
         self._reader: Part[PictureReader] = Part("Text in pictures", self._load_reader)
         self._qa: Part[MultimodalQA] = Part("Questions about pictures", self._load_qa)
         self._parts: tuple[Part[object], ...] = tuple(
             part  # type: ignore[misc]  # they are only read here
-            for part in (self._recogniser, self._translators, self._synthesisers, self._live, self._reader, self._qa)
+            for part in (self._recognizer, self._translators, self._synthesizers, self._live, self._reader, self._qa)
         )
 
     # --- what the tabs use; models wait until they are loaded ---
@@ -141,9 +141,9 @@ class DemoModels:
             source=source,
             voice=voice,
             speed=speed,
-            recogniser=self._recogniser.get(),
+            recognizer=self._recognizer.get(),
             translators=self._translators.get(),
-            synthesisers=self._synthesisers.get(),
+            synthesizers=self._synthesizers.get(),
             batchers=self.live.batchers.at(Priority.BULK),
         )
 
@@ -165,22 +165,22 @@ class DemoModels:
         return self._reader.get()
 
     @property
-    def recognised(self) -> frozenset[str]:
+    def recognized(self) -> frozenset[str]:
         """Languages that visitors may speak, in ISO 639-1.
 
         Raises:
-            WeightsError, MissingDependencyError: the recogniser cannot be had.
+            WeightsError, MissingDependencyError: the recognizer cannot be had.
         """
-        return self._recogniser.get().languages
+        return self._recognizer.get().languages
 
     @cached_property
     def pairs(self) -> Pairs:
         """What can be translated and heard. The page is built with it, so no model is loaded to tell."""
-        from mmpipe.audio.synthesis import Speaker
+        from mmpipe.audio.synthesis import TextToSpeech
         from mmpipe.translate import TextTranslator
 
         routes = TextTranslator(self._translators.get()).languages()
-        with Speaker() as speaker:
+        with TextToSpeech() as speaker:
             voices = speaker.languages()
         return Pairs({(route.source, route.target): route for route in routes}, frozenset(voices))
 
@@ -218,11 +218,11 @@ class DemoModels:
         for part in (self._qa, self._reader, self._live):
             if part.made is not None:
                 part.made.close()
-        for engines in (self._synthesisers.made or [], self._translators.made or []):
+        for engines in (self._synthesizers.made or [], self._translators.made or []):
             for engine in engines:
                 engine.close()
-        if self._recogniser.made is not None:
-            self._recogniser.made.close()
+        if self._recognizer.made is not None:
+            self._recognizer.made.close()
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +236,7 @@ class DemoModels:
         from mmpipe.pipelines.live import LiveModels
 
         live = LiveModels(
-            self._recogniser.get(), translators=self._translators.get(), synthesisers=self._synthesisers.get()
+            self._recognizer.get(), translators=self._translators.get(), synthesizers=self._synthesizers.get()
         )
         asyncio.run(live.warm_up([WARM_PAIR], [WARM_PAIR[1]]))
         return live
@@ -248,9 +248,9 @@ class DemoModels:
 
         return PictureReader(
             Helpers(
-                self._recogniser.get(),
+                self._recognizer.get(),
                 self._translators.get(),
-                self._synthesisers.get(),
+                self._synthesizers.get(),
                 batchers=self.live.batchers,
             )
         )
@@ -261,17 +261,17 @@ class DemoModels:
         from mmpipe.pipelines.multimodal_qa import MultimodalQA
 
         return MultimodalQA(
-            recogniser=self._recogniser.get(),
+            recognizer=self._recognizer.get(),
             translators=self._translators.get(),
-            synthesisers=self._synthesisers.get(),
+            synthesizers=self._synthesizers.get(),
             batchers=self.live.batchers,
         )
 
 
-def _load_recogniser(name: str) -> Recogniser:
-    from mmpipe.audio.recognition import load_recogniser
+def _load_recognizer(name: str) -> Recognizer:
+    from mmpipe.audio.recognition import load_recognizer
 
-    return load_recogniser(name)
+    return load_recognizer(name)
 
 
 def _load_translators() -> list[Translator]:
@@ -280,10 +280,10 @@ def _load_translators() -> list[Translator]:
     return installed_engines()
 
 
-def _load_synthesisers() -> list[Synthesiser]:
+def _load_synthesizers() -> list[Synthesizer]:
     from mmpipe.audio.synthesis import Espeak, Kokoro
 
-    found: list[Synthesiser] = [Kokoro()]
+    found: list[Synthesizer] = [Kokoro()]
     try:
         found.append(Espeak())
     except MissingDependencyError as error:

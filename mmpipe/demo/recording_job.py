@@ -1,4 +1,4 @@
-"""One recording on its way: decoded, recognised, translated, spoken, written to files for its visitor."""
+"""One recording on its way: decoded, recognized, translated, spoken, written to files for its visitor."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class RecordingJob:
     ) -> None:
         self.source, self.folder, self.wanted = source, folder, wanted
         self._recording = UntrustedMedia(source, source.name)
-        self.stages = ("decoded", "recognised", "translated", *(["spoken"] if wanted.speak else []))
+        self.stages = ("decoded", "recognized", "translated", *(["spoken"] if wanted.speak else []))
         self._changed, self._cancelled, self._discarded = changed, Event(), Event()
         self._progress, self._lock = _Progress(done_s=dict.fromkeys(self.stages, 0.0)), Lock()
 

@@ -12,10 +12,10 @@ from mmpipe.demo.pairs import name
 from mmpipe.demo.recording_job import PEAKS_PER_S, RecordingJob, Snapshot, State
 from mmpipe.types import TranslatedSegment
 
-_LABELS = {"decoded": "Decode", "recognised": "Recognise", "translated": "Translate", "spoken": "Speak"}
+_LABELS = {"decoded": "Decode", "recognized": "Recognize", "translated": "Translate", "spoken": "Speak"}
 _DOING = {
     "decoded": "Decoding the sound",
-    "recognised": "Recognising what is said",
+    "recognized": "Recognizing what is said",
     "translated": "Translating",
     "spoken": "Speaking the translation",
 }

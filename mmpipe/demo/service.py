@@ -14,8 +14,8 @@ from mmpipe.demo.errors import told
 from mmpipe.demo.measuring import SAMPLE_EVERY_S, Meter
 from mmpipe.demo.models import DemoModels
 from mmpipe.serve.connection import Connection
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.options import ServeOptions
+from mmpipe.serve.session_manager import SessionManager
 from mmpipe.serve.wire import Close
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class LiveService:
     def __init__(
         self, models: DemoModels, max_sessions: int, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        self.hub: Hub | None = None
+        self.manager: SessionManager | None = None
         self.failure: str | None = None  # why there are no live sessions
         self.meter = Meter()
         self._models = models
@@ -50,19 +50,19 @@ class LiveService:
 
     async def run(self) -> None:
         """Wait for the models, however often that takes, then look after the sessions until cancelled."""
-        while self.hub is None:
+        while self.manager is None:
             try:
-                hub = Hub(await asyncio.to_thread(lambda: self._models.live), self._options)
-                await hub.warm_up()
-                self.failure = hub.unready
+                manager = SessionManager(await asyncio.to_thread(lambda: self._models.live), self._options)
+                await manager.warm_up()
+                self.failure = manager.unready
             except Exception as error:
                 self.failure = told(error)
             if self.failure is None:
-                self.hub = hub
+                self.manager = manager
             else:
                 await self._pause(LOAD_AGAIN_AFTER_S)
         if not self._stopping:
-            await asyncio.gather(self.hub.sweep_for_ever(), self._measure())
+            await asyncio.gather(self.manager.sweep_for_ever(), self._measure())
 
     async def _measure(self) -> None:
         while True:
@@ -71,8 +71,8 @@ class LiveService:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, whose right to be here was looked at."""
-        if self.hub is not None:
-            await Connection(websocket, self.hub).serve()
+        if self.manager is not None:
+            await Connection(websocket, self.manager).serve()
             return
         error: dict[str, Any] = {
             "type": "error",
@@ -90,5 +90,5 @@ class LiveService:
     async def stop(self) -> None:
         """Finish what was said, end every session. May be called twice."""
         self._stopping = True
-        if self.hub is not None:
-            await self.hub.stop()
+        if self.manager is not None:
+            await self.manager.stop()

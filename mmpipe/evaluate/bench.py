@@ -40,7 +40,7 @@ def _together(run: Callable[[Clip], str], clips: Sequence[Clip]) -> list[str]:
 
 
 def recognition(clips: Sequence[Clip], weights: str = "whisper-base", runs: int = 3, threads: int = 2) -> Iterator[Row]:
-    """Recognise all ``clips`` with mmpipe and with plain faster-whisper, by turns, ``runs`` times each.
+    """Recognize all ``clips`` with mmpipe and with plain faster-whisper, by turns, ``runs`` times each.
 
     All systems read the files themselves and run the same weights as int8. ``mmpipe`` is the pipeline: voice
     activity, short context, the clips together in batches, words with times. ``30 s context`` is the same with every
@@ -97,7 +97,7 @@ def recognition(clips: Sequence[Clip], weights: str = "whisper-base", runs: int 
 def round_trip(
     clips: Sequence[Clip], to: str, voice: str | None = None, weights: str = "whisper-base"
 ) -> Iterator[Row]:
-    """Translate and speak ``clips``; recognise what was spoken, and compare with the text that was to be spoken.
+    """Translate and speak ``clips``; recognize what was spoken, and compare with the text that was to be spoken.
 
     The listener is plain faster-whisper with its defaults on the same weights, so that nothing of ours helps it.
     """
@@ -105,7 +105,7 @@ def round_trip(
 
     listener = WhisperModel(str(fetch(weights)), device="cpu", compute_type="int8")
     texts, heard = [], []
-    with SpeechTranslator(to, source=clips[0].language, recogniser=weights, voice=voice) as translate:
+    with SpeechTranslator(to, source=clips[0].language, recognizer=weights, voice=voice) as translate:
         for clip in clips:
             result = translate(clip.path)
             with TemporaryDirectory() as folder:  # what the listener hears is what a user would
@@ -121,7 +121,7 @@ def round_trip(
 
 
 def chain(clips: Sequence[Clip], to: str, runs: int = 3) -> Iterator[Row]:
-    """Recognise, translate and speak ``clips``, one after the other and all together; models loaded beforehand."""
+    """Recognize, translate and speak ``clips``, one after the other and all together; models loaded beforehand."""
     import psutil
 
     sound_s = sum(load(clip.path).duration_s for clip in clips)

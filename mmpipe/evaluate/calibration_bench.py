@@ -20,7 +20,7 @@ from mmpipe.evaluate.fusion import Asked, Rate, Shown, calibration_error, rankin
 from mmpipe.evaluate.fusion_models import fused
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.fusion.chat import Message
-from mmpipe.fusion.checkpoint import SHIPPED
+from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.fusion.confidence import Scale, is_verdict, likelihood, log_odds, shares
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.likelihood import Choices
@@ -52,7 +52,7 @@ class _Marked:
         return "yes or no" if is_verdict(self.text) else "name"
 
 
-def calibration(cache: Path, simulated: int = 400, adapter: Path = SHIPPED) -> Iterator[Row]:
+def calibration(cache: Path, simulated: int = 400, adapter: Path = DEFAULT_ADAPTER) -> Iterator[Row]:
     """Rows of figures. ``simulated``: pictures to fit on. ``cache``: keeps those of the evaluation."""
     model, members = FusedModel.load(adapter), _members()
     seen = _simulated(model, simulated)

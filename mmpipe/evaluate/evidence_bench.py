@@ -23,7 +23,7 @@ from mmpipe.evaluate.fusion import PLAIN, Rate, Shown, pictures
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.extras import require
 from mmpipe.fusion.chat import Message
-from mmpipe.fusion.checkpoint import SHIPPED
+from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL
 from mmpipe.pipelines.multimodal_qa.explaining import (
@@ -34,7 +34,7 @@ from mmpipe.pipelines.multimodal_qa.explaining import (
     likelihoods,
     occlusion,
 )
-from mmpipe.pipelines.multimodal_qa.looking import load
+from mmpipe.pipelines.multimodal_qa.image_encoding import load
 from mmpipe.pipelines.multimodal_qa.pipeline import MultimodalQA
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
@@ -58,7 +58,7 @@ class _Deleted:
     random: float
 
 
-def evidence(cache: Path, count: int = 60, adapter: Path = SHIPPED) -> Iterator[Row]:
+def evidence(cache: Path, count: int = 60, adapter: Path = DEFAULT_ADAPTER) -> Iterator[Row]:
     """Rows of figures with 95 % intervals. ``count``: pictures for the deletion, evenly from both lists; the pointing
     game is played on all stamps. ``cache``: keeps the pictures."""
     stamps, photos = (
@@ -99,7 +99,7 @@ def _deletion(qa: MultimodalQA, shown: Sequence[Image]) -> Iterator[Row]:
 def _answered(qa: MultimodalQA, picture: Image) -> Scene:
     question = PLAIN["name"]
     chat = qa.model.render([Message("user", (picture, question))])
-    features = qa.eyes.look([picture])
+    features = qa.image_encoder.look([picture])
     request = GenerationRequest(qa.model.prompt(chat, features), 24, trace_attention=True)
     (generation,) = qa.engine.generate([request])
     return Scene(question, chat, [picture], features, generation)
@@ -108,13 +108,13 @@ def _answered(qa: MultimodalQA, picture: Image) -> Scene:
 def _maps(qa: MultimodalQA, scene: Scene) -> dict[str, NDArray[np.float32]]:
     _, _, activation = class_activation(qa.model.encoder, scene.features[0], scene.generation.text)
     assert activation is not None
-    return {"class activation": activation, "occlusion": occlusion(qa.model, qa.eyes, qa.engine, scene, 0)}
+    return {"class activation": activation, "occlusion": occlusion(qa.model, qa.image_encoder, qa.engine, scene, 0)}
 
 
 def _deleted(qa: MultimodalQA, scene: Scene, value: NDArray[np.float32], draw: np.random.Generator) -> _Deleted:
     picture = scene.pictures[0]
     hidden = [_highest(value), *(_highest(draw.random(value.shape)) for _ in range(_DRAWS))]
-    logprobs = likelihoods(qa.model, qa.eyes, qa.engine, scene, 0, [cover(picture, cells) for cells in hidden])
+    logprobs = likelihoods(qa.model, qa.image_encoder, qa.engine, scene, 0, [cover(picture, cells) for cells in hidden])
     return _compared(scene, logprobs)
 
 

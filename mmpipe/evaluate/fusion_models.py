@@ -15,9 +15,9 @@ from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
+from mmpipe.fusion.training.multi_image_questions import ORDINALS
 from mmpipe.fusion.training.packing import Packer, Turn
 from mmpipe.fusion.training.questions import with_article
-from mmpipe.fusion.training.several import ORDINALS
 from mmpipe.types import ImageFeatures
 
 _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24

@@ -163,7 +163,7 @@ def erasure(before: Sequence[str], after: Sequence[str]) -> int:
     return len(before) - common
 
 
-def normalised_erasure(outputs: Sequence[Sequence[str]]) -> float | None:
+def normalized_erasure(outputs: Sequence[Sequence[str]]) -> float | None:
     """NE: tokens erased on the way, for each token of the last one of ``outputs``, the texts shown one after another.
 
     Arivazhagan et al. (2020), "Re-translation versus Streaming for Simultaneous Translation": 0 is text that only

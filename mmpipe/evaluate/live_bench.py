@@ -28,7 +28,7 @@ from mmpipe.evaluate.replay import Pace, Replay, replay
 from mmpipe.evaluate.replay_log import LiveReport, measure, read_log
 from mmpipe.pipelines.live import LiveModels, LiveOptions
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow, Word
 from mmpipe.weights import fetch
 
@@ -90,7 +90,7 @@ def one_session(
     pace: Pace = Pace.REAL,
     progress: Callable[[float], None] = lambda at_s: None,
 ) -> Iterator[Row]:
-    """Replay ``length_s`` of ``clips`` into one session, and recognise the same recording offline.
+    """Replay ``length_s`` of ``clips`` into one session, and recognize the same recording offline.
 
     ``folder`` keeps the recording, the log (``events.jsonl``) and the memory over time (``memory.tsv``).
     """
@@ -221,7 +221,7 @@ class PlainModels(LiveModels):
     async def turn(self) -> AsyncIterator[None]:
         yield
 
-    async def recognise(self, window: SpeechWindow, session: object) -> Segment:
+    async def recognize(self, window: SpeechWindow, session: object) -> Segment:
         if session not in self._of:
             self._of[session] = next(self._places)
         model, pool = self._of[session]
@@ -250,8 +250,8 @@ def _transcribe(model: Any, window: SpeechWindow) -> Segment:
     return Segment(0.0, window.audio.duration_s, " ".join(word.text for word in words), language, words)
 
 
-class _Unused(Recogniser):
-    """In the place of a recogniser that is never called."""
+class _Unused(Recognizer):
+    """In the place of a recognizer that is never called."""
 
     def run(self, items: Sequence[SpeechWindow]) -> list[Segment]:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Figures computed the field's way, by the field's libraries, with the field's normalisers."""
+"""Figures computed the field's way, by the field's libraries, with the field's normalizers."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 from mmpipe.extras import require
 
 
-def normaliser(language: str) -> Any:
-    """The text normaliser that Whisper's authors publish with their error rates (Radford et al. 2022, appendix C)."""
+def normalizer(language: str) -> Any:
+    """The text normalizer that Whisper's authors publish with their error rates (Radford et al. 2022, appendix C)."""
     if language == "en":
         return require("whisper_normalizer.english", "eval", "Measuring error rates").EnglishTextNormalizer()
     return require("whisper_normalizer.basic", "eval", "Measuring error rates").BasicTextNormalizer()
 
 
-def _normalised(references: Sequence[str], hypotheses: Sequence[str], language: str) -> tuple[list[str], list[str]]:
-    normal = normaliser(language)
+def _normalized(references: Sequence[str], hypotheses: Sequence[str], language: str) -> tuple[list[str], list[str]]:
+    normal = normalizer(language)
     return [normal(text) for text in references], [normal(text) for text in hypotheses]
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
-    """Word error rate over the whole corpus, after Whisper's normalisation: 0.05 is 5 %.
+    """Word error rate over the whole corpus, after Whisper's normalization: 0.05 is 5 %.
 
     Raises:
         MissingDependencyError: the extra ``eval`` is not installed.
     """
     jiwer = require("jiwer", "eval", "Measuring word error rates")
-    return float(jiwer.wer(*_normalised(references, hypotheses, language)))
+    return float(jiwer.wer(*_normalized(references, hypotheses, language)))
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
@@ -37,7 +37,7 @@ def character_error_rate(references: Sequence[str], hypotheses: Sequence[str], l
         MissingDependencyError: the extra ``eval`` is not installed.
     """
     jiwer = require("jiwer", "eval", "Measuring character error rates")
-    return float(jiwer.cer(*_normalised(references, hypotheses, language)))
+    return float(jiwer.cer(*_normalized(references, hypotheses, language)))
 
 
 def chrf(references: Sequence[str], hypotheses: Sequence[str]) -> float:

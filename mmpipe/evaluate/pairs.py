@@ -12,9 +12,9 @@ from random import Random
 from typing import Literal
 
 from mmpipe.evaluate.fusion import Rate, Shown, accepted_names, asked_as, first_word, rate, says
+from mmpipe.fusion.training.multi_image_questions import ORDINALS
 from mmpipe.fusion.training.packing import Turn
 from mmpipe.fusion.training.questions import capital
-from mmpipe.fusion.training.several import ORDINALS
 
 PairSort = Literal["first", "second", "both", "presence", "which", "next", "next_presence"]
 #: The last two are about a picture that is shown after another was talked about.

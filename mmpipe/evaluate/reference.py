@@ -36,7 +36,7 @@ class Reference:
         lacking = next((segment for segment in self.segments if not segment.words), None)
         if lacking:
             raise InputError(
-                f"The sentence {lacking.text!r} has no word times. Recognise with words=True, or use "
+                f"The sentence {lacking.text!r} has no word times. Recognize with words=True, or use "
                 "mmpipe.pipelines.alignment.align."
             )
 
@@ -49,7 +49,7 @@ class Utterance:
     segment: Segment
 
 
-def align_clips(clips: Sequence[Clip], recogniser: Whisper | None = None) -> list[Utterance]:
+def align_clips(clips: Sequence[Clip], recognizer: Whisper | None = None) -> list[Utterance]:
     """Each clip with the times of its words: forced alignments of its text to the clip by itself.
 
     Their error goes into every delay that is measured against them.
@@ -58,7 +58,7 @@ def align_clips(clips: Sequence[Clip], recogniser: Whisper | None = None) -> lis
         MediaError: a clip cannot be read.
         InputError: a clip has no text, or nothing is said in it.
     """
-    whisper = recogniser or Whisper()
+    whisper = recognizer or Whisper()
     return [Utterance(media.load(clip.path), _aligned(clip, whisper)) for clip in clips]
 
 
@@ -77,10 +77,10 @@ def join(utterances: Sequence[Utterance], pauses_s: Sequence[float] = (1.5,)) ->
 
 
 def join_clips(
-    clips: Sequence[Clip], pauses_s: Sequence[float] = (1.5,), recogniser: Whisper | None = None
+    clips: Sequence[Clip], pauses_s: Sequence[float] = (1.5,), recognizer: Whisper | None = None
 ) -> tuple[Audio, Reference]:
     """:func:`align_clips`, then :func:`join`."""
-    return join(align_clips(clips, recogniser), pauses_s)
+    return join(align_clips(clips, recognizer), pauses_s)
 
 
 def _aligned(clip: Clip, whisper: Whisper) -> Segment:

@@ -25,7 +25,7 @@ from mmpipe.evaluate.latency import (
     stream_laal,
     tokens,
 )
-from mmpipe.evaluate.metrics import chrf, normaliser, word_error_rate
+from mmpipe.evaluate.metrics import chrf, normalizer, word_error_rate
 from mmpipe.evaluate.reference import Reference
 
 #: One event of a log: what ``Event.as_dict()`` gives.
@@ -85,7 +85,7 @@ class Lagging:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Committed words against the reference, after Whisper's normalisation. Each word of either is counted once."""
+    """Committed words against the reference, after Whisper's normalization. Each word of either is counted once."""
 
     reference: int
     committed: int
@@ -116,7 +116,7 @@ class LiveReport:
     uncaptioned: int  # utterances without any
     commit_delays_s: tuple[float, ...]  # of each of the words that ``commit`` sums up,
     commit_emitted_s: tuple[float, ...]  # and when each was committed
-    commit: Spread | None  # from the end of a word, as spoken, to its commit; words that were recognised right
+    commit: Spread | None  # from the end of a word, as spoken, to its commit; words that were recognized right
     translated: Spread | None  # from the commit of a sentence's last word to its final translation
     voice_sent: Spread | None  # from the same to the first piece of its sound
     voice_heard: Spread | None  # the same for a player that plays one piece after the other
@@ -225,22 +225,22 @@ def _spoken_until(committed: Record) -> float:
 
 
 def _compare(committed: list[Record], reference: Reference) -> tuple[list[float], list[float], Words]:
-    """Of each word that was recognised right the delay and the commit; and how all words were recognised.
+    """Of each word that was recognized right the delay and the commit; and how all words were recognized.
 
     As Macháček, Dabre and Bojar (2023), "Turning Whisper into Real-Time Transcription System", words are paired by
-    edit distance. Each word is normalised by itself; one that becomes two ("ill-disposed") lends both its time.
+    edit distance. Each word is normalized by itself; one that becomes two ("ill-disposed") lends both its time.
     """
     wanted = [
         (piece, word.end_s, n)
         for n, segment in enumerate(reference.segments)
         for word in segment.words
-        for piece in _normalised(word.text, segment.language)
+        for piece in _normalized(word.text, segment.language)
     ]
     got = [
         (piece, float(event["emitted_s"]))
         for event in committed
         for token in tokens(event["text"], event["language"])
-        for piece in _normalised(token, event["language"])
+        for piece in _normalized(token, event["language"])
     ]
     texts = [piece for piece, _ in got]
     delays_s: list[float] = []
@@ -278,13 +278,13 @@ def _compare(committed: list[Record], reference: Reference) -> tuple[list[float]
 
 
 @cache
-def _normalised(word: str, language: str) -> tuple[str, ...]:
-    return tuple(_normaliser(language)(word).split())
+def _normalized(word: str, language: str) -> tuple[str, ...]:
+    return tuple(_normalizer(language)(word).split())
 
 
 @cache
-def _normaliser(language: str) -> Any:
-    return normaliser(language)
+def _normalizer(language: str) -> Any:
+    return normalizer(language)
 
 
 def _says_again(texts: Sequence[str], added: Chunk) -> bool:
@@ -300,7 +300,7 @@ def _says_again(texts: Sequence[str], added: Chunk) -> bool:
 def _first_captions(captions: list[Record], reference: Reference) -> tuple[list[float], int]:
     """From the start of each utterance to the first caption of something in it.
 
-    A caption belongs to the utterance when it begins after the middle of the pause before: recognised times may be a
+    A caption belongs to the utterance when it begins after the middle of the pause before: recognized times may be a
     little off, and what was said before the pause may be committed after it.
     """
     delays_s: list[float] = []

@@ -45,7 +45,7 @@ class Plan:
 
     audio: Audio  # 16 kHz
     spoken: Reference  # what is said in it, when: delays are measured against it
-    offline: Reference  # the same as recognised offline: words are counted against it
+    offline: Reference  # the same as recognized offline: words are counted against it
     options: dict[str, Any]  # of the message "start"
     cuts_s: tuple[float, ...] = ()  # when the connection is cut
     #: Acknowledges nothing, asks for everything again whenever it comes back and in the end, and compares.

@@ -27,7 +27,7 @@ HOSTILE_SOUND_S = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The same clips with what is spoken in them and with what is recognised offline; and pictures."""
+    """The same clips with what is spoken in them and with what is recognized offline; and pictures."""
 
     spoken: Sequence[Utterance]
     offline: Sequence[Utterance]
@@ -35,18 +35,18 @@ class Material:
 
 
 def prepare(clips: Sequence[Clip], pictures: Sequence[Path], weights: str = "whisper-base") -> tuple[Material, float]:
-    """Align ``clips``, and recognise them offline.
+    """Align ``clips``, and recognize them offline.
 
     Args:
-        clips: what is said; those in which nothing is recognised offline are left out.
+        clips: what is said; those in which nothing is recognized offline are left out.
         pictures: what is asked about.
-        weights: of the recogniser.
+        weights: of the recognizer.
 
     Returns:
         What visitors say and ask, and the word error rate of the offline transcripts.
 
     Raises:
-        InputError: nothing is recognised in any clip.
+        InputError: nothing is recognized in any clip.
         MediaError: a clip cannot be read.
     """
     whisper = Whisper(weights)
@@ -65,10 +65,10 @@ def prepare(clips: Sequence[Clip], pictures: Sequence[Path], weights: str = "whi
         whisper.close()
     both = [(one, other) for one, other in zip(spoken, offline, strict=True) if other is not None]
     if not both:
-        raise InputError("Nothing is recognised in any of the clips. Give --data a folder with speech in English.")
-    said, recognised = [one for one, _ in both], [other for _, other in both]
-    rate = word_error_rate([u.segment.text for u in said], [u.segment.text for u in recognised], clips[0].language)
-    return Material(said, recognised, [path.read_bytes() for path in pictures]), rate
+        raise InputError("Nothing is recognized in any of the clips. Give --data a folder with speech in English.")
+    said, recognized = [one for one, _ in both], [other for _, other in both]
+    rate = word_error_rate([u.segment.text for u in said], [u.segment.text for u in recognized], clips[0].language)
+    return Material(said, recognized, [path.read_bytes() for path in pictures]), rate
 
 
 def hostile_files(material: Material, folder: Path) -> HostileFiles:

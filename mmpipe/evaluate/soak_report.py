@@ -29,7 +29,7 @@ MIN_JUDGED_S = 600.0
 #: Pools of threads have upper bounds, and grow when more is done at once than ever before: so many more may be left.
 POOLED_THREADS = 8
 POOLED_DESCRIPTORS = 4
-#: Sentences that may be missing beside an offline transcript: live, speech is recognised in other pieces.
+#: Sentences that may be missing beside an offline transcript: live, speech is recognized in other pieces.
 MISSING_LIMIT = 0.01
 SLICE_S = 600.0
 _SHOWN = 3

@@ -148,7 +148,7 @@ def word_error_rate_of(words: Words) -> float:
 
 
 def commit_delays(sessions: Sequence[SessionResult]) -> list[tuple[float, float]]:
-    """Of each word that was recognised right: when it was committed since the load began, and how late."""
+    """Of each word that was recognized right: when it was committed since the load began, and how late."""
     return [
         (session.began_at_s + emitted_s, delay_s)
         for session in sessions

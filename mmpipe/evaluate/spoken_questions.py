@@ -1,7 +1,7 @@
 """Are spoken questions answered as the same questions in writing are?
 
 Held-out questions, spoken by a voice that the training knew and by voices it did not, are answered in three ways:
-*text*, the question as it stands, which is the ceiling; *transcript*, recognised and then asked; *fusion*, heard by the
+*text*, the question as it stands, which is the ceiling; *transcript*, recognized and then asked; *fusion*, heard by the
 language model itself. The answers are greedy, so that nothing but the question makes a difference.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 KNOWN_VOICE = "joe"
 ANSWER_TOKENS = 16
 #: Sound -> what was said.
-Recognise = Callable[[Sequence["Audio"]], list[str]]
+Recognize = Callable[[Sequence["Audio"]], list[str]]
 #: Sound -> embeddings, (n, width) each.
 Embed = Callable[[Sequence["Audio"]], "list[Tensor]"]
 
@@ -65,11 +65,11 @@ def held_out_clips(count: int | None = None) -> list[Clip]:
 
 
 def score(
-    language_model: LanguageModel, clips: Sequence[Clip], sounds: Sequence[Audio], recognise: Recognise, embed: Embed
+    language_model: LanguageModel, clips: Sequence[Clip], sounds: Sequence[Audio], recognize: Recognize, embed: Embed
 ) -> dict[str, dict[str, Scored]]:
     """Group of voices ("known voice", "new voices") -> way ("text", "transcript", "fusion") -> how it does."""
     texts = [clip.question.text for clip in clips]
-    heard = recognise(sounds)
+    heard = recognize(sounds)
     with GenerationEngine(language_model) as engine:
         unique = list(dict.fromkeys([*texts, *heard]))
         told = dict(zip(unique, _answers(engine, [_text(language_model, text) for text in unique]), strict=True))
@@ -108,12 +108,12 @@ def right(question: SpokenQuestion, answer: str) -> bool:
     return any(re.search(rf"\b{re.escape(word.lower())}\b", said) for word in question.accepted)
 
 
-def recognise(sounds: Sequence[Audio]) -> list[str]:
+def recognize(sounds: Sequence[Audio]) -> list[str]:
     """What Whisper base hears, as the pipeline would ask it."""
-    recogniser, vad, batchers = Whisper("whisper-base"), SileroVad(), Batchers()
+    recognizer, vad, batchers = Whisper("whisper-base"), SileroVad(), Batchers()
     options = RecognitionOptions(language="en")
     try:
-        segments = batchers(recogniser, [SpeechWindow(speech_in(sound, vad), options) for sound in sounds])
+        segments = batchers(recognizer, [SpeechWindow(speech_in(sound, vad), options) for sound in sounds])
     finally:
         batchers.close()
     return [segment.text for segment in segments]

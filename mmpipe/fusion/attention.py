@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from mmpipe.fusion.kv_cache import PromptCache, Slab
+from mmpipe.fusion.kv_cache import KVBlock, PromptCache
 
 NAME = "mmpipe_packed"
 
@@ -36,10 +36,10 @@ class Trace:
 class Decoding:
     """The newest tokens of all rows of a slab, at ``start`` of the pass."""
 
-    def __init__(self, slab: Slab, start: int, dtype: torch.dtype) -> None:
-        lengths = [slot.length for slot in slab.slots]
-        device = slab.data.device
-        self.slab, self.start, self.stop = slab, start, start + len(lengths)
+    def __init__(self, block: KVBlock, start: int, dtype: torch.dtype) -> None:
+        lengths = [slot.length for slot in block.slots]
+        device = block.data.device
+        self.block, self.start, self.stop = block, start, start + len(lengths)
         self._keys = max(lengths) + 1
         self._rows = torch.arange(len(lengths), device=device)
         self._at = torch.tensor(lengths, device=device)
@@ -50,7 +50,7 @@ class Decoding:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """``query``: (heads, n, head_width); gives (n, heads, head_width)."""
-        data = self.slab.data[layer]
+        data = self.block.data[layer]
         n, kv_heads = len(self._rows), key.shape[0]
         data[:, self._rows, :, self._at] = torch.stack((key, value)).permute(2, 0, 1, 3)
         # The heads that share keys stand in for positions, which one row has only one of: nothing is repeated.

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 #: Raised when older folders can no longer be read.
 FORMAT = 1
 #: The adapter that mmpipe carries, for SmolLM2 135M and EfficientNet-Lite2.
-SHIPPED = Path(__file__).parent / "adapters" / "soft_words"
+DEFAULT_ADAPTER = Path(__file__).parent / "adapters" / "soft_words"
 
 
 @dataclass(frozen=True, slots=True)
-class Fits:
+class AdapterTarget:
     """What an adapter works with. ``encoder``: the ``identity`` of an encoder; ``language_model``: its ``revision``."""
 
     encoder: str
@@ -39,7 +39,7 @@ class Fits:
     language_model_name: str = ""
 
 
-def save(folder: Path, strategy: Strategy, state: dict[str, Tensor], fits: Fits, lora: Lora | None) -> None:
+def save(folder: Path, strategy: Strategy, state: dict[str, Tensor], fits: AdapterTarget, lora: Lora | None) -> None:
     """Write ``config.json`` and ``adapter.safetensors``. ``state``: as :meth:`Trainer.state` gives it."""
     as_bytes = require("safetensors.torch", "qa", "Fusion").save
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def load(folder: Path, language_model: LanguageModel, encoder: str | None = None
     """
     load_file = require("safetensors.torch", "qa", "Fusion").load_file
     config = _config(folder)
-    fits, made = Fits(**config["fits"]), config["strategy"]
+    fits, made = AdapterTarget(**config["fits"]), config["strategy"]
     if fits.language_model != language_model.revision:
         raise WeightsError(
             f"The adapter in {folder} was trained for the language model {fits.language_model_name} "

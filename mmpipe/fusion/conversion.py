@@ -43,13 +43,13 @@ def converted(gguf: Path) -> Path:
     Raises:
         WeightsError: it is not a GGUF file of a model that transformers knows; or no room in the cache.
     """
-    with disk.told_plainly():
+    with disk.convert_os_errors():
         digest = sha256(gguf)
         folder = Folder(f"converted-{digest[:16]}-v{_VERSION}")
         if _whole(folder):
             return folder.path
         needed_bytes = _ROOM_FACTOR * gguf.stat().st_size
-        with folder.locked(), disk.told_plainly(needed_bytes):
+        with folder.locked(), disk.convert_os_errors(needed_bytes):
             if not _whole(folder):  # another process may have made it just before
                 with folder.staging() as staging:
                     disk.require_room(staging, needed_bytes)
@@ -98,7 +98,7 @@ def _convert(gguf: Path, target: Path) -> None:
         raise WeightsError(f"transformers cannot read {gguf} ({error}). Use a GGUF file of a Llama model.") from error
     _correct(tokenizer, gguf)
     tokenizer.save_pretrained(target)
-    # A model that came from GGUF refuses save_pretrained: it counts as quantised, which it no longer is.
+    # A model that came from GGUF refuses save_pretrained: it counts as quantized, which it no longer is.
     state = {name: weights.to(torch.float16).contiguous() for name, weights in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         state.pop("lm_head.weight", None)

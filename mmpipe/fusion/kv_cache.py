@@ -1,7 +1,7 @@
 """Keys and values of the rows that are being answered.
 
-A prompt is read into a :class:`PromptCache` of its own. When it has been read, its row moves to a :class:`Slab`, where
-rows of one capacity stand side by side, so that one call of attention serves all of them. Within a slab the rows are
+A prompt is read into a :class:`PromptCache` of its own. When it has been read, its row moves to a :class:`KVBlock`,
+where rows of one capacity stand side by side, so that one call of attention serves all of them. Within a block they are
 padded to the longest; a row asks for room for its prompt and its longest answer, capacities are powers of two, so a
 long answer is not in one slab with the short ones, and these do not pay for it.
 
@@ -72,17 +72,17 @@ class PromptCache:
 class Slot:
     """The place of one row in a slab."""
 
-    slab: Slab
+    block: KVBlock
     index: int
     length: int  # tokens whose keys and values are there
 
     @property
     def filled(self) -> Tensor:
         """(layers, 2, heads, length, head_width), a view that the next change of the slab may make wrong."""
-        return self.slab.data[:, :, self.index, :, : self.length]
+        return self.block.data[:, :, self.index, :, : self.length]
 
 
-class Slab:
+class KVBlock:
     """Rows of one capacity. The first ``len(slots)`` places of ``data`` are taken, without gaps.
 
     ``data``: (layers, 2, places, heads, capacity, head_width).
@@ -120,30 +120,30 @@ class Slab:
         self.data = data
 
 
-class SlabPool:
+class KVBlockPool:
     """The slabs of an engine. A slab that empties is given back, so that an idle engine holds no memory."""
 
     def __init__(self, shape: CacheShape) -> None:
         self.shape = shape
-        self._slabs: dict[int, Slab] = {}
+        self._blocks: dict[int, KVBlock] = {}
 
     def add(self, prompt: PromptCache, total_tokens: int) -> Slot:
         """A slot for a row that grows to ``total_tokens`` at most, filled with what ``prompt`` holds."""
         capacity = capacity_for(total_tokens)
-        if capacity not in self._slabs:
-            self._slabs[capacity] = Slab(self.shape, capacity)
-        return self._slabs[capacity].add(prompt.filled)
+        if capacity not in self._blocks:
+            self._blocks[capacity] = KVBlock(self.shape, capacity)
+        return self._blocks[capacity].add(prompt.filled)
 
     def remove(self, slot: Slot) -> None:
-        slot.slab.remove(slot)
-        if not slot.slab.slots:
-            del self._slabs[slot.slab.capacity]
+        slot.block.remove(slot)
+        if not slot.block.slots:
+            del self._blocks[slot.block.capacity]
 
     def clear(self) -> None:
-        self._slabs.clear()
+        self._blocks.clear()
 
-    def __iter__(self) -> Iterator[Slab]:
-        return iter(self._slabs.values())
+    def __iter__(self) -> Iterator[KVBlock]:
+        return iter(self._blocks.values())
 
 
 def capacity_for(tokens: int) -> int:

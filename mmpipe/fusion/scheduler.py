@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
 from mmpipe.fusion.attention import Decoding, Packed, Reading, Trace
-from mmpipe.fusion.kv_cache import CacheShape, PromptCache, SlabPool, Slot
+from mmpipe.fusion.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
 from mmpipe.fusion.prefixes import Prefix, PrefixCache
 from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow, Stretch
 from mmpipe.fusion.settings import Attending, EngineSettings, EngineStats
@@ -65,7 +65,7 @@ class Scheduler:
 
         # Of the thread that steps.
         self._reading: list[Row] = []  # whose prompts are being read, the oldest first
-        self._slabs = SlabPool(self._shape)
+        self._blocks = KVBlockPool(self._shape)
         self._answering: dict[Slot, GenerationRow] = {}
         self._prefixes = PrefixCache(settings.prefix_cache_bytes)
 
@@ -137,7 +137,7 @@ class Scheduler:
                 self._queue.clear()
         self._reading = []
         self._answering.clear()
-        self._slabs.clear()
+        self._blocks.clear()
         self._prefixes.clear()
         for row in rows:
             self._fail(row, error)
@@ -174,16 +174,16 @@ class Scheduler:
 
     def _plan(self) -> _Pass:
         plan = _Pass()
-        for slab in self._slabs:
-            rows = [self._answering[slot] for slot in slab.slots]
+        for block in self._blocks:
+            rows = [self._answering[slot] for slot in block.slots]
             start = len(plan.positions)
-            part = Decoding(slab, start, self._shape.dtype)
+            part = Decoding(block, start, self._shape.dtype)
             plan.parts.append(part)
             plan.embeddings.append(self._embed_ids([row.ids[-1] for row in rows]))
-            for at, (row, slot) in enumerate(zip(rows, slab.slots, strict=True), start=start):
+            for at, (row, slot) in enumerate(zip(rows, block.slots, strict=True), start=start):
                 self._will_answer(plan, row, at)
                 if row.request.trace_attention:
-                    plan.traces[row] = Trace(at, slab.data[:, :, slot.index, :, : slot.length + 1])
+                    plan.traces[row] = Trace(at, block.data[:, :, slot.index, :, : slot.length + 1])
                 if row.memory is not None:
                     plan.memories.append((row.memory, slice(at, at + 1)))
                 plan.positions.append(row.position)
@@ -315,7 +315,7 @@ class Scheduler:
             row.finish(finish)
         elif row.slot is None:
             assert row.cache is not None
-            row.slot = self._slabs.add(row.cache, row.total_tokens)
+            row.slot = self._blocks.add(row.cache, row.total_tokens)
             self._answering[row.slot] = row
             self._reading.remove(row)
             row.cache = None
@@ -325,7 +325,7 @@ class Scheduler:
         if isinstance(row, GenerationRow) and row.slot is not None:
             said = self._embed_ids(row.ids[:-1]) if len(row.ids) > 1 else row.embeddings[:0]
             self._keep(row, torch.cat((row.embeddings, said))[: row.slot.length], row.slot.filled)
-            self._slabs.remove(row.slot)
+            self._blocks.remove(row.slot)
             del self._answering[row.slot]
         elif row in self._reading:
             assert row.cache is not None

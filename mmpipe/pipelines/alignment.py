@@ -14,22 +14,22 @@ from mmpipe.errors import InputError
 from mmpipe.types import RecognitionOptions, Segment, SpeechWindow, Word
 
 
-def align(source: media.Source, text: str, language: str, recogniser: Whisper | None = None) -> list[Segment]:
+def align(source: media.Source, text: str, language: str, recognizer: Whisper | None = None) -> list[Segment]:
     """Give each word of ``text`` its time in ``source``.
 
-    The recording is recognised first, only to find out which part of the text belongs to which stretch of speech
+    The recording is recognized first, only to find out which part of the text belongs to which stretch of speech
     (longest matching word runs, Ratcliff and Obershelp 1988); then each part is aligned to its stretch by the model's
     cross-attention. One segment for each stretch; every word of the text is in exactly one.
 
     Raises:
         MediaError: the recording cannot be read, or has no sound.
         InputError: the text is empty, or nothing is said in the recording.
-        LanguageError: the recogniser does not know the language.
+        LanguageError: the recognizer does not know the language.
     """
     words = text.split()
     if not words:
         raise InputError("The text to align is empty.")
-    whisper = recogniser or Whisper()
+    whisper = recognizer or Whisper()
     options = RecognitionOptions(language=language)
     chunks = list(speech_chunks(media.stream(source), SileroVad()))
     if not chunks:

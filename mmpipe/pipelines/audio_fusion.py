@@ -64,7 +64,7 @@ class AudioFusion:
         if longest_s > MAX_AUDIO_S:
             raise MediaError(
                 f"{longest_s:.0f} s of speech are more than the {MAX_AUDIO_S:.0f} s that the encoder hears at once. "
-                "Have the question recognised first, or cut it."
+                "Have the question recognized first, or cut it."
             )
         return [self.projector.embed(torch.from_numpy(frames)) for frames in encode(self.encoder, said)]
 

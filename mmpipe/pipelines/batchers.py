@@ -17,7 +17,7 @@ class Batchers:
     """Calls engines through their batchers, so that whoever calls at the same time shares a batch.
 
     An instance is itself the ``runner`` that :class:`~mmpipe.translate.TextTranslator` and
-    :class:`~mmpipe.audio.synthesis.Speaker` accept. Closing it closes the batchers it made, not the engines.
+    :class:`~mmpipe.audio.synthesis.TextToSpeech` accept. Closing it closes the batchers it made, not the engines.
     """
 
     def __init__(self, priority: Priority = Priority.BULK) -> None:

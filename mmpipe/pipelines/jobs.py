@@ -154,7 +154,7 @@ def transcribe_recording(
     *,
     on_item: Callable[[Segment], None] = lambda item: None,
 ) -> list[Segment]:
-    """Recognise ``source`` and write ``outputs`` while it goes on.
+    """Recognize ``source`` and write ``outputs`` while it goes on.
 
     Raises: as :func:`translate_recording`.
     """

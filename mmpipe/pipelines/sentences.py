@@ -1,6 +1,6 @@
-"""Put recognised segments together into sentences.
+"""Put recognized segments together into sentences.
 
-A recogniser's windows end where somebody takes a breath, not where a sentence ends. A translator wants whole
+A recognizer's windows end where somebody takes a breath, not where a sentence ends. A translator wants whole
 sentences, and a listener does too.
 """
 
@@ -18,7 +18,7 @@ _CLOSING = "\"'”’»)]」』"
 
 @dataclass(frozen=True, slots=True)
 class SentenceOptions:
-    """When a sentence is taken to be over although its end was not recognised."""
+    """When a sentence is taken to be over although its end was not recognized."""
 
     max_gap_s: float = 1.5  # a pause as long as this ends it
     max_s: float = 20.0  # so does this length,

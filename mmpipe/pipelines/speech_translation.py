@@ -1,6 +1,6 @@
-"""Speech in one language to speech in another: recognise, translate, speak, all three at the same time.
+"""Speech in one language to speech in another: recognize, translate, speak, all three at the same time.
 
-While sentence n is spoken, n+1 is translated and n+2 recognised; recordings that are translated at the same time
+While sentence n is spoken, n+1 is translated and n+2 recognized; recordings that are translated at the same time
 share the batches of every stage.
 """
 
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpipe.audio import media
-from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.errors import InputError
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.sentences import SentenceAssembler
 from mmpipe.pipelines.track import SpeechTrack
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.stage import Recogniser, Stage, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Stage, Synthesizer, Translator
 from mmpipe.subtitles import render
 from mmpipe.translate import Glossary, TextTranslator
 from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
@@ -37,7 +37,7 @@ SPEECH_TIER = Tier.GIST
 
 Via = Literal["auto", "text", "speech"]
 #: What is done with a sentence, in order.
-Step = Literal["recognised", "translated", "spoken"]
+Step = Literal["recognized", "translated", "spoken"]
 #: Told that what ends so many seconds into the recording has come so far; by several threads, in any order.
 Watch = Callable[[Step, float], object]
 
@@ -76,10 +76,10 @@ class TranslatedRecording:
 class SpeechTranslator:
     """Translates recordings of any length into text and speech. Share one between threads.
 
-    ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" has the recogniser
-    translate into English straight from the sound, and goes on from there; "text" recognises first and then
+    ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" has the recognizer
+    translate into English straight from the sound, and goes on from there; "text" recognizes first and then
     translates; "auto" takes the better way that there is.
-    ``recogniser``, ``translators``, ``synthesisers``: engines of your own in place of the built-in ones. ``batchers``:
+    ``recognizer``, ``translators``, ``synthesizers``: engines of your own in place of the built-in ones. ``batchers``:
     those of another pipeline with the same engines, to share its batches; whoever made them closes them. A context
     manager.
 
@@ -97,9 +97,9 @@ class SpeechTranslator:
         to: str,
         *,
         source: str | None = None,
-        recogniser: Recogniser | str | Path = "whisper-base",
+        recognizer: Recognizer | str | Path = "whisper-base",
         translators: Sequence[Translator] | None = None,
-        synthesisers: Sequence[Synthesiser] | None = None,
+        synthesizers: Sequence[Synthesizer] | None = None,
         glossary: Glossary | None = None,
         voice: str | None = None,
         speed: float = 1.0,
@@ -110,16 +110,16 @@ class SpeechTranslator:
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
         self.options = replace(options or RecognitionOptions(), language=source, words=True)
         self._engines = {
-            "recogniser": _named(recogniser) if isinstance(recogniser, Recogniser) else str(recogniser),
+            "recognizer": _named(recognizer) if isinstance(recognizer, Recognizer) else str(recognizer),
             "translators": [_named(engine) for engine in translators or ()],  # none: those that are installed
-            "synthesisers": [_named(engine) for engine in synthesisers or ()],
+            "synthesizers": [_named(engine) for engine in synthesizers or ()],
             "glossary": [astuple(term) for term in glossary.terms] if glossary else [],
         }
         self._owns_batchers = batchers is None
         self._batchers = batchers or Batchers()
-        self.transcriber = Transcriber(recogniser, options=self.options, batchers=self._batchers)
+        self.transcriber = Transcriber(recognizer, options=self.options, batchers=self._batchers)
         self.translator = TextTranslator(translators, glossary=glossary, runner=self._batchers)
-        self.speaker = Speaker(synthesisers, runner=self._batchers)
+        self.speaker = TextToSpeech(synthesizers, runner=self._batchers)
 
     def identity(self) -> dict[str, Any]:
         """What, besides the recording, decides the result: a job with another identity cannot be resumed."""
@@ -197,7 +197,7 @@ class SpeechTranslator:
 
         def found() -> Iterator[tuple[Segment, bool]]:
             for segment in self.transcriber.stream(source, options, start_s=start_s):
-                watch("recognised", segment.end_s)
+                watch("recognized", segment.end_s)
                 sentences = list(assembler.feed(segment))
                 for n, sentence in enumerate(sentences, 1):
                     yield sentence, n == len(sentences) and assembler.empty
@@ -209,7 +209,7 @@ class SpeechTranslator:
             if held:
                 sentence, clean = held
                 pause_s = following[0].start_s - sentence.end_s
-                # in the pause after a sentence that no recognised window reaches over, a later run can go on
+                # in the pause after a sentence that no recognized window reaches over, a later run can go on
                 resume_s = sentence.end_s + pause_s / 2 if clean and pause_s > 0 else None
                 yield _Planned(sentence, spoken, following[0].start_s - sentence.start_s, resume_s)
             held = following
@@ -296,7 +296,7 @@ class SpeechTranslator:
 @dataclass(frozen=True, slots=True)
 class _Planned:
     sentence: Segment
-    spoken: str | None  # language of the recording, where the recogniser translates it into English itself
+    spoken: str | None  # language of the recording, where the recognizer translates it into English itself
     slot_s: float | None  # from its start to the start of the next one
     resume_s: float | None  # where a later run may go on once this sentence is finished
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mmpipe.audio import media
-from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.audio.vad import SileroVad
 from mmpipe.files import writing
 from mmpipe.fusion.audio.distillation import Recordings, Spoken, Taught, teach
@@ -64,7 +64,7 @@ def clips(config: SpokenConfig, asked: Sequence[SpokenQuestion] | None = None) -
 
 
 def recordings(
-    config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel, folder: Path, speaker: Speaker
+    config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel, folder: Path, speaker: TextToSpeech
 ) -> Recordings:
     """What :class:`~mmpipe.fusion.audio.distillation.Distiller` is trained with, from ``folder`` if it is there."""
     wanted = clips(config)
@@ -82,7 +82,7 @@ def recordings(
     return Recordings(items[: len(items) - held], items[len(items) - held :], config.seed)
 
 
-def speak(speaker: Speaker, some: Sequence[Clip]) -> list[Audio]:
+def speak(speaker: TextToSpeech, some: Sequence[Clip]) -> list[Audio]:
     """The sound of each, at 16 kHz."""
     wanted = [SpeechRequest(clip.question.text, "en", clip.voice, clip.speed) for clip in some]
     return [media.resample(sound, SPEECH_RATE_HZ) for sound in speaker.speak_many(wanted)]
@@ -93,7 +93,7 @@ def _made(
     config: SpokenConfig,
     encoder: SpeechEncoder,
     language_model: LanguageModel,
-    speaker: Speaker,
+    speaker: TextToSpeech,
 ) -> dict[str, Tensor]:
     vad, stacked = SileroVad(), list[torch.Tensor]()
     for start in range(0, len(wanted), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""A recording in, recognised segments out: decode, find the speech, recognise it in batches."""
+"""A recording in, recognized segments out: decode, find the speech, recognize it in batches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmpipe.audio import media
-from mmpipe.audio.recognition import load_recogniser
+from mmpipe.audio.recognition import load_recognizer
 from mmpipe.audio.vad import ChunkOptions, SileroVad, SpeechChunk, VadOptions, speech_chunks
 from mmpipe.batching import Priority
 from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import RecognitionOptions, Segment, SpeechWindow, Transcript
 
 #: Windows of one recording that may be under way at once: enough to fill a batch while the next one is cut.
@@ -26,9 +26,9 @@ _EDGE_S = 0.1
 
 
 class Transcriber:
-    """Recognises recordings of any length. Share one between threads: their windows share batches.
+    """Recognizes recordings of any length. Share one between threads: their windows share batches.
 
-    ``recogniser``: an engine, the name of Whisper weights, a folder with a converted Whisper, or "module:Class" of
+    ``recognizer``: an engine, the name of Whisper weights, a folder with a converted Whisper, or "module:Class" of
     your own engine. A context manager.
 
     >>> with Transcriber() as transcribe:  # doctest: +SKIP
@@ -37,7 +37,7 @@ class Transcriber:
 
     def __init__(
         self,
-        recogniser: Recogniser | str | Path = "whisper-base",
+        recognizer: Recognizer | str | Path = "whisper-base",
         *,
         options: RecognitionOptions | None = None,
         vad_options: VadOptions | None = None,
@@ -45,7 +45,7 @@ class Transcriber:
         batchers: Batchers | None = None,
     ) -> None:
         self.options = options or RecognitionOptions(words=True)
-        self.recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
+        self.recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
         self._vad = SileroVad()
         self._vad_options, self._chunk_options = vad_options, chunk_options
         self._own = batchers is None
@@ -56,7 +56,7 @@ class Transcriber:
 
         Raises:
             MediaError: it cannot be read, or has no sound.
-            LanguageError: the recogniser does not know the language.
+            LanguageError: the recognizer does not know the language.
         """
         segments = tuple(self.stream(source, options))
         language = segments[0].language if segments else (options or self.options).language or ""
@@ -67,7 +67,7 @@ class Transcriber:
     def stream(
         self, source: media.Source, options: RecognitionOptions | None = None, *, start_s: float = 0.0
     ) -> Iterator[Segment]:
-        """Segments as they are recognised, in order, each with its place in the recording.
+        """Segments as they are recognized, in order, each with its place in the recording.
 
         ``start_s`` skips what comes before; times still count from the beginning. Segments without words are left
         out.
@@ -78,7 +78,7 @@ class Transcriber:
         settled = options or self.options
         chunks = speech_chunks(media.stream(source, start_s=start_s), self._vad, self._vad_options, self._chunk_options)
         session = object()  # the batcher takes turns between recordings
-        batcher = self._batchers.of(self.recogniser)
+        batcher = self._batchers.of(self.recognizer)
         pending: deque[tuple[SpeechChunk, Future[Segment]]] = deque()
         unsure: list[Segment] = []
 

@@ -14,17 +14,17 @@ from mmpipe.serve.access import RefusedError
 from mmpipe.serve.connection import Connection
 from mmpipe.serve.guard import Guard, GuardedApp
 from mmpipe.serve.hosts import Hosts
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.network import NetworkOptions
+from mmpipe.serve.session_manager import SessionManager
 from mmpipe.serve.wire import PATH
 
 
 def create_app(
-    hub: Hub,
+    manager: SessionManager,
     network: NetworkOptions | None = None,
     host: str = "127.0.0.1",
 ) -> FastAPI:
-    """The application over ``hub``. It warms the models up when it starts, and ends the sessions when it stops.
+    """The application over ``manager``. It warms the models up when it starts, and ends the sessions when it stops.
 
     Args:
         hub: the sessions.
@@ -32,15 +32,15 @@ def create_app(
         host: the address that it is served on.
     """
     network = network or NetworkOptions()
-    hosts = Hosts(host, network.allowed_hosts, hub.options.allowed_origins)
+    hosts = Hosts(host, network.allowed_hosts, manager.options.allowed_origins)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(hub.warm_up()), asyncio.create_task(hub.sweep_for_ever())]
+        tasks = [asyncio.create_task(manager.warm_up()), asyncio.create_task(manager.sweep_for_ever())]
         try:
             yield
         finally:
-            await hub.stop()
+            await manager.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -49,7 +49,7 @@ def create_app(
         title="mmpipe",
         version=mmpipe.__version__,
         lifespan=lifespan,
-        guard=lambda inner: Guard(inner, network, hosts, audit=hub.audit),
+        guard=lambda inner: Guard(inner, network, hosts, audit=manager.audit),
     )
 
     @app.get("/health")
@@ -60,7 +60,7 @@ def create_app(
     @app.get("/ready")
     async def ready(response: Response) -> dict[str, str]:
         """The models are warm and sessions are welcome; else status 503 and why."""
-        if (reason := hub.not_ready) is not None:
+        if (reason := manager.not_ready) is not None:
             response.status_code = 503
             return {"status": "not ready", "reason": reason}
         return {"status": "ready"}
@@ -70,16 +70,16 @@ def create_app(
         """For Prometheus, with a key where the server has keys."""
         address = request.client.host if request.client else None
         try:
-            hub.keys.check_header(request.headers.get("authorization"), address, "metrics")
+            manager.keys.check_header(request.headers.get("authorization"), address, "metrics")
         except RefusedError as refused:
             headers = {"WWW-Authenticate": "Bearer"}
             if refused.retry_after_s is not None:
                 headers["Retry-After"] = str(int(refused.retry_after_s) + 1)
             raise HTTPException(refused.status, str(refused), headers) from refused
-        return Response(hub.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        return Response(manager.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @app.websocket(PATH)
     async def live(websocket: WebSocket) -> None:
-        await Connection(websocket, hub).serve()
+        await Connection(websocket, manager).serve()
 
     return app

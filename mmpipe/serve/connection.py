@@ -14,9 +14,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from mmpipe.logs import without_text
 from mmpipe.serve.access import Caller, RefusedError, bearer
 from mmpipe.serve.eventlog import Entry
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
 from mmpipe.serve.session import ServedSession
+from mmpipe.serve.session_manager import SessionManager
 from mmpipe.serve.wire import Close, Packet, ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ _BEARER = "bearer "
 class Connection:
     """Serves ``websocket`` until either side ends it. The session may live on without it."""
 
-    def __init__(self, websocket: WebSocket, hub: Hub) -> None:
+    def __init__(self, websocket: WebSocket, manager: SessionManager) -> None:
         self.sent_seq = 0
-        self.allowed_bytes = hub.options.max_unsent_bytes
-        self._websocket, self._hub, self._options = websocket, hub, hub.options
+        self.allowed_bytes = manager.options.max_unsent_bytes
+        self._websocket, self._manager, self._options = websocket, manager, manager.options
         self._caller = Caller(address=websocket.client.host if websocket.client else None)
-        self._began_s = self._heard_from_s = hub.clock.now_s()
+        self._began_s = self._heard_from_s = manager.clock.now_s()
         self._leaving: asyncio.Future[ProtocolError] = asyncio.get_running_loop().create_future()
         self._opening_time: asyncio.Timeout | None = None  # while the first message is waited for
         self._acknowledged_s = 0.0
@@ -47,13 +47,13 @@ class Connection:
         self._why = "lost"  # it ended: for the audit log
 
     async def serve(self) -> None:
-        websocket, hub = self._websocket, self._hub
+        websocket, manager = self._websocket, self._manager
         try:
             self._admit_connection()
         except RefusedError as refusal:
             await self._deny(refusal)
             return
-        hub.metrics.connections.inc()
+        manager.metrics.connections.inc()
         self._note("connection.opened")
         try:
             await websocket.accept()
@@ -61,12 +61,12 @@ class Connection:
             if session is not None:
                 await self._converse(session)
         finally:
-            hub.room.leave(self)
-            hub.metrics.connections.dec()
+            manager.room.leave(self)
+            manager.metrics.connections.dec()
             self._note(
                 "connection.closed",
                 why=self._why,
-                seconds=round(hub.clock.now_s() - self._began_s, 1),
+                seconds=round(manager.clock.now_s() - self._began_s, 1),
                 bytes_in=self._bytes_in,
                 bytes_out=self._bytes_out,
             )
@@ -77,16 +77,16 @@ class Connection:
         Raises:
             RefusedError: the key is not good.
         """
-        headers, keys = self._websocket.headers, self._hub.keys
+        headers, keys = self._websocket.headers, self._manager.keys
         if bearer(headers.get("authorization")) is not None:
             key = keys.check_header(headers.get("authorization"), self._caller.address, "live")
             self._caller = replace(self._caller, key=key)
-        self._hub.room.enter(self, self._caller)
+        self._manager.room.enter(self, self._caller)
 
     async def _deny(self, refusal: RefusedError) -> None:
         """An answer of HTTP instead of a connection, where the server can give one; else it is 403."""
-        self._hub.metrics.closed.labels(refusal.close.code).inc()
-        self._hub.metrics.refused.labels(refusal.why).inc()
+        self._manager.metrics.closed.labels(refusal.close.code).inc()
+        self._manager.metrics.refused.labels(refusal.why).inc()
         self._note("connection.refused", why=refusal.why)
         try:
             if "websocket.http.response" in (self._websocket.scope.get("extensions") or {}):
@@ -101,7 +101,7 @@ class Connection:
             logger.debug("a refusal did not arrive: %s", type(error).__name__)
 
     def _note(self, what: str, **facts: str | float | None) -> None:
-        self._hub.audit.note(what, who=self._caller.name, address=self._caller.address, **facts)
+        self._manager.audit.note(what, who=self._caller.name, address=self._caller.address, **facts)
 
     def leave(self, farewell: ProtocolError) -> None:
         """End the connection, soon, for the reason that ``farewell`` gives."""
@@ -114,7 +114,7 @@ class Connection:
 
     @property
     def idle_s(self) -> float:
-        return self._hub.clock.now_s() - self._heard_from_s
+        return self._manager.clock.now_s() - self._heard_from_s
 
     # --- the opening ---
 
@@ -128,7 +128,7 @@ class Connection:
                     opening = await self._opening()
             finally:
                 self._opening_time = None
-                self._hub.room.leave(self)
+                self._manager.room.leave(self)
             return await self._enter(opening)
         except TimeoutError:
             farewell = ProtocolError(Close.IDLE, "No start message came. docs/protocol.md shows one.")
@@ -148,7 +148,7 @@ class Connection:
         return parse_opening(message)
 
     async def _enter(self, opening: Opening) -> ServedSession:
-        keys = self._hub.keys
+        keys = self._manager.keys
         if opening.api_key is not None:
             key = keys.check(opening.api_key.get_secret_value(), self._caller.address, "live")
             self._caller = replace(self._caller, key=key)
@@ -157,13 +157,13 @@ class Connection:
         if self._caller.key is not None:
             self._note("key.used")
         if isinstance(opening, Resume):
-            session = self._hub.resume(opening, self._caller)
+            session = self._manager.resume(opening, self._caller)
             session.log.acknowledge(opening.last_event)
             self.sent_seq = opening.last_event
             # what has gathered may be sent before it counts as slowness
             self.allowed_bytes += session.log.bytes_after(self.sent_seq)
         else:
-            session = await self._hub.admit(opening, self._caller)
+            session = await self._manager.admit(opening, self._caller)
         session.attach(self)
         return session
 
@@ -200,7 +200,7 @@ class Connection:
             session.detach(self)
             if farewell is not None and farewell.close not in _FORGIVEN:
                 cause = farewell.close.code
-            self._hub.left(session, cause)
+            self._manager.left(session, cause)
         if farewell is not None:
             await self._say_farewell(farewell)
 
@@ -231,7 +231,7 @@ class Connection:
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
-        self._heard_from_s = self._hub.clock.now_s()
+        self._heard_from_s = self._manager.clock.now_s()
         content: str | bytes | None = message.get("text")
         if content is None:
             content = bytes(message["bytes"])
@@ -284,11 +284,11 @@ class Connection:
         await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
 
     async def _say_farewell(self, farewell: ProtocolError) -> None:
-        self._hub.metrics.closed.labels(farewell.close.code).inc()
+        self._manager.metrics.closed.labels(farewell.close.code).inc()
         self._why = farewell.close.code
         if isinstance(farewell, RefusedError):
             self._why = farewell.why
-            self._hub.metrics.refused.labels(farewell.why).inc()
+            self._manager.metrics.refused.labels(farewell.why).inc()
             self._note("session.refused", why=farewell.why)
         try:
             async with asyncio.timeout(self._options.close_timeout_s):

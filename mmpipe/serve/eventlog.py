@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
-from mmpipe.pipelines.live import Event, Spoken, Translated
+from mmpipe.pipelines.live import Event, SpokenEvent, TranslatedEvent
 from mmpipe.serve.wire import Packet, to_pcm16
 
 #: Samples of sound in one message out: 32 kB.
@@ -112,7 +112,7 @@ def _seq(entry: Entry) -> int:
 
 
 def _kind(event: Event) -> str:
-    if isinstance(event, Translated):
+    if isinstance(event, TranslatedEvent):
         return "final" if event.final else "draft"
     return event.type
 
@@ -120,7 +120,7 @@ def _kind(event: Event) -> str:
 def _entry(event: Event, kind: str) -> Entry:
     found = event.as_dict()
     sound: tuple[bytes, ...] = ()
-    if isinstance(event, Spoken):
+    if isinstance(event, SpokenEvent):
         samples = event.audio.samples
         found["samples"] = len(samples)
         starts = range(0, len(samples), CHUNK)

@@ -11,24 +11,24 @@ from mmpipe.serve.options import ServeOptions
 
 #: What is older says little about now.
 WINDOW_S = 15.0
-#: The recogniser has hardly a pause.
+#: The recognizer has hardly a pause.
 FULL = 0.8
 
 
 class LoadMeter:
-    """Watches the recogniser's answers and the sessions' lag over the last seconds."""
+    """Watches the recognizer's answers and the sessions' lag over the last seconds."""
 
-    def __init__(self, recogniser: Callable[[], BatcherStats], answers: Callable[[], Answers], clock: Clock) -> None:
-        self._recogniser = recogniser
+    def __init__(self, recognizer: Callable[[], BatcherStats], answers: Callable[[], Answers], clock: Clock) -> None:
+        self._recognizer = recognizer
         self._answers = answers
         self._clock = clock
         self._samples: deque[tuple[float, BatcherStats, Answers]] = deque()
         self._lags: deque[tuple[float, float]] = deque()
 
     def sample(self) -> None:
-        """Look at the recogniser; to be called about once a second."""
+        """Look at the recognizer; to be called about once a second."""
         now_s = self._clock.now_s()
-        self._samples.append((now_s, self._recogniser(), self._answers()))
+        self._samples.append((now_s, self._recognizer(), self._answers()))
         while len(self._samples) > 2 and self._samples[0][0] < now_s - WINDOW_S:
             self._samples.popleft()
 
@@ -51,15 +51,15 @@ class LoadMeter:
 
     @property
     def response_s(self) -> float:
-        """Mean time in the last seconds from a session's wanting to be heard to the recogniser's answer."""
+        """Mean time in the last seconds from a session's wanting to be heard to the recognizer's answer."""
         if len(self._samples) < 2:
             return 0.0
         (*_, before), (*_, now) = self._samples[0], self._samples[-1]
         return (now.total_s - before.total_s) / max(now.count - before.count, 1)
 
     @property
-    def utilisation(self) -> float:
-        """The part of the last seconds in which the recogniser computed, 0..1."""
+    def utilization(self) -> float:
+        """The part of the last seconds in which the recognizer computed, 0..1."""
         if len(self._samples) < 2:
             return 0.0
         (_, before, _), (_, now, _) = self._samples[0], self._samples[-1]
@@ -69,7 +69,7 @@ class LoadMeter:
     def refusal(self, options: ServeOptions) -> str | None:
         """Why no more sessions should be admitted; None: they may."""
         # a machine that is not full may be slow with a single long window
-        if self.utilisation > FULL and self.response_s > options.max_response_s:
+        if self.utilization > FULL and self.response_s > options.max_response_s:
             return f"recognition takes {self.response_s:.1f} s to answer"
         if self.lag_s > options.max_lag_s:
             return f"sessions are {self.lag_s:.1f} s behind their speakers"

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from mmpipe.audio.synthesis.speak import MAX_SPEED, MIN_SPEED
+from mmpipe.audio.synthesis.text_to_speech import MAX_SPEED, MIN_SPEED
 from mmpipe.errors import InputError, LanguageError
 from mmpipe.pipelines.live import LiveOptions
 from mmpipe.serve.wire import OPUS_RATE_HZ, Close, ProtocolError

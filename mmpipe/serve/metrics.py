@@ -30,7 +30,7 @@ class Metrics:
         self.resumed = Counter("mmpipe_sessions_resumed", "Reconnections to a session.", registry=registry)
         self.ended = Counter("mmpipe_sessions_ended", "Sessions ended.", ["cause"], registry=registry)
         self.closed = Counter("mmpipe_connections_closed", "Connections the server ended.", ["code"], registry=registry)
-        self.packets = Counter("mmpipe_packets", "Packets of sound.", ["fate"], registry=registry)
+        self.packets = Counter("mmpipe_packets", "Packets of sound.", ["status"], registry=registry)
         self.heard = Counter("mmpipe_heard_seconds", "Sound received.", registry=registry)
         self.events = Counter("mmpipe_events", "Events of all sessions.", ["type"], registry=registry)
         self.dropped = Counter("mmpipe_dropped", "What was left out under load.", ["what"], registry=registry)

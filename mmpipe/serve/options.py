@@ -39,7 +39,7 @@ class ServeOptions:
     #: Of one address, or one IPv6 network of 64 bits, where no keys are asked for. This machine is exempt.
     max_sessions_per_address: int = 4
     max_lag_s: float = 3.0  # of any session behind its speaker, beyond which no other is admitted
-    #: From a session's wanting to be heard to the recogniser's answer, likewise. At 1.5 s, words are committed within
+    #: From a session's wanting to be heard to the recognizer's answer, likewise. At 1.5 s, words are committed within
     #: 5 s at p95, at 1.3 s within 4.3 s (`mmpipe bench sessions`).
     max_response_s: float = 1.5
     max_connections: int = 64  # that have not begun a session, at a time, and showed no key when they connected

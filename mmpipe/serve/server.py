@@ -10,10 +10,10 @@ from mmpipe.logs import private_logs
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hosts import LOOPBACK
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.listening import listen
 from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.options import ServeOptions
+from mmpipe.serve.session_manager import SessionManager
 from mmpipe.serve.web_server import WebServer
 
 logger = logging.getLogger(__name__)
@@ -22,33 +22,33 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8765
 
 
 class Server(WebServer):
-    """The server over the sessions of ``hub``."""
+    """The server over the sessions of ``manager``."""
 
     def __init__(
         self,
-        hub: Hub,
+        manager: SessionManager,
         host: str = DEFAULT_HOST,
         port: int = DEFAULT_PORT,
         network: NetworkOptions | None = None,
     ) -> None:
-        self._hub = hub
+        self._manager = manager
         network = network or NetworkOptions()
         super().__init__(
-            create_app(hub, network, host),
+            create_app(manager, network, host),
             network,
             self._stop_sessions,
             host=host,
             port=port,
-            max_message_bytes=hub.options.max_message_bytes,
-            grace_s=max(1, round(hub.options.close_timeout_s)),
-            audit=hub.audit,
+            max_message_bytes=manager.options.max_message_bytes,
+            grace_s=max(1, round(manager.options.close_timeout_s)),
+            audit=manager.audit,
         )
 
     async def _stop_sessions(self) -> None:
-        await self._hub.stop()
+        await self._manager.stop()
         with suppress(TimeoutError):  # who does not read is cut off
-            async with asyncio.timeout(self._hub.options.close_timeout_s):
-                while any(session.connected for session in self._hub.sessions.values()):
+            async with asyncio.timeout(self._manager.options.close_timeout_s):
+                while any(session.connected for session in self._manager.sessions.values()):
                     await asyncio.sleep(0.02)
 
 
@@ -74,4 +74,4 @@ def run(
         if models is None:
             models = stack.enter_context(LiveModels())
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order, and then raises what had stopped it
-            Server(Hub(models, options), host, port, network).run(sockets)
+            Server(SessionManager(models, options), host, port, network).run(sockets)

@@ -8,16 +8,16 @@ from typing import Any, get_type_hints
 
 from mmpipe.errors import MmpipeError
 from mmpipe.pipelines.live.events import (
-    Committed,
-    Ended,
+    CommittedEvent,
+    EndedEvent,
     Event,
-    Interrupted,
-    LanguageDetected,
-    Partial,
-    Spoken,
-    Stats,
-    Translated,
-    Warned,
+    InterruptedEvent,
+    LanguageEvent,
+    PartialEvent,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+    WarningEvent,
 )
 from mmpipe.serve.wire import HEADER_BYTES, Close, Packet, ProtocolError, from_pcm16
 from mmpipe.types import Audio, Word
@@ -37,7 +37,17 @@ _SILENT = {"pong"}
 
 _KINDS: dict[str, type[Event]] = {
     kind.type: kind
-    for kind in (Partial, Committed, Translated, Spoken, Interrupted, LanguageDetected, Stats, Warned, Ended)
+    for kind in (
+        PartialEvent,
+        CommittedEvent,
+        TranslatedEvent,
+        SpokenEvent,
+        InterruptedEvent,
+        LanguageEvent,
+        StatsEvent,
+        WarningEvent,
+        EndedEvent,
+    )
 }
 _FIELDS: dict[type[Any], dict[str, Any]] = {
     kind: {field.name: get_type_hints(kind)[field.name] for field in fields(kind)} for kind in (*_KINDS.values(), Word)
@@ -102,7 +112,7 @@ class SpokenHead:
         self.sound += packet.payload
 
     def event(self) -> Event:
-        return Spoken(**self.values, audio=Audio(from_pcm16(bytes(self.sound)), self.rate_hz))
+        return SpokenEvent(**self.values, audio=Audio(from_pcm16(bytes(self.sound)), self.rate_hz))
 
 
 Message = Started | Acknowledged | Nothing | SpokenHead | Event
@@ -170,7 +180,7 @@ def _error(found: dict[str, Any]) -> ProtocolError | ServerProtocolError:
 
 def _event(kind: type[Event], found: dict[str, Any]) -> SpokenHead | Event:
     values = {name: _field(found, name, hint) for name, hint in _FIELDS[kind].items() if hint is not Audio}
-    if kind is not Spoken:
+    if kind is not SpokenEvent:
         return kind(**values)
     rate_hz, samples = _count(found, "rate_hz"), _count(found, "samples")
     if not 8_000 <= rate_hz <= _MAX_RATE_HZ or samples > MAX_SPOKEN_S * rate_hz:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mmpipe.batching import Clock
 from mmpipe.logs import without_text
-from mmpipe.pipelines.live import Ended, Event, LiveModels, LiveSession, Partial, Stats
+from mmpipe.pipelines.live import EndedEvent, Event, LiveModels, LiveSession, PartialEvent, StatsEvent
 from mmpipe.serve.access import Caller
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.eventlog import EventLog
@@ -89,7 +89,7 @@ class ServedSession:
         self._sent_seq = 0  # by the last connection that was lost
         self._finished = False
         self._cause: tuple[str, str] | None = None  # why the server ends it: for the metrics, for the client
-        self._stats: Stats | None = None
+        self._stats: StatsEvent | None = None
         self._live = LiveSession(around.models, start.live_options(), clock, name=f"session {self.id}")
         self._collector = asyncio.create_task(self._collect(), name=f"session {self.id}")
 
@@ -244,10 +244,10 @@ class ServedSession:
             if not self.ended:
                 now_s, heard_s = self._clock.now_s() - self.began_s, self.received_s
                 seq = self.log.last_seq + 1
-                self._note(Ended(seq=seq, emitted_s=now_s, start_s=heard_s, end_s=heard_s, reason="closed"))
+                self._note(EndedEvent(seq=seq, emitted_s=now_s, start_s=heard_s, end_s=heard_s, reason="closed"))
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, EndedEvent):
             event = self._close_with(event)
         self._measure(event)
         if self._transcript is not None:
@@ -261,7 +261,7 @@ class ServedSession:
                 self.end_soon("overflow", "too many events were not fetched")
         self.news.set()
 
-    def _close_with(self, event: Ended) -> Ended:
+    def _close_with(self, event: EndedEvent) -> EndedEvent:
         self.ended, self.ended_s = True, self._clock.now_s()
         cause, reason = self._cause or ("finished" if event.reason == "finished" else "failed", event.reason)
         self._metrics.ended.labels(cause).inc()
@@ -283,16 +283,16 @@ class ServedSession:
 
     def _wanted(self, event: Event) -> bool:
         match event:
-            case Partial():
+            case PartialEvent():
                 return self._start.partials
-            case Stats():
+            case StatsEvent():
                 return self._start.stats
             case _:
                 return True
 
     def _measure(self, event: Event) -> None:
         self._metrics.events.labels(event.type).inc()
-        if isinstance(event, Stats):
+        if isinstance(event, StatsEvent):
             before, self._stats = self._stats, event
             self._metrics.lag.observe(event.lag_s)
             self._load.note_lag(event.lag_s)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from mmpipe.errors import InputError
 from mmpipe.extras import require
 from mmpipe.files import reason, writing
-from mmpipe.pipelines.live.events import Committed, Event, Translated
+from mmpipe.pipelines.live.events import CommittedEvent, Event, TranslatedEvent
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -238,7 +238,9 @@ class TranscriptWriter:
             self._write(self._head)
 
     def add(self, event: Event) -> None:
-        if self._file is None or not (isinstance(event, Committed) or (isinstance(event, Translated) and event.final)):
+        if self._file is None or not (
+            isinstance(event, CommittedEvent) or (isinstance(event, TranslatedEvent) and event.final)
+        ):
             return
         self._lines += 1
         line = json.dumps(event.as_dict(), ensure_ascii=False).encode("utf-8", "replace")

@@ -5,7 +5,7 @@ A glossary is a text file in UTF-8, one term a line, columns apart by tabs::
     source term<TAB>target term[<TAB>source language<TAB>target language]
 
 Lines that start with ``#`` and empty ones are skipped. Without languages a term holds for every pair. A term in
-lower case is found however it is capitalised, and its translation follows: "bus stop" also stands for "Bus stop".
+lower case is found however it is capitalized, and its translation follows: "bus stop" also stands for "Bus stop".
 A term with a capital is found only as it is written: "May" is not "may". Only the form that is given is found: a
 plural is a term of its own.
 """
@@ -48,7 +48,7 @@ class Term:
         return f"{begins}(?i:{words}){ends}" if self.any_case else f"{begins}{words}{ends}"
 
     def rendered_for(self, found: str) -> str:
-        """The target term, capitalised as the source term was found."""
+        """The target term, capitalized as the source term was found."""
         if self.any_case and len(found) > 1 and found.isupper():
             return self.target.upper()
         if self.any_case and found[:1].isupper():

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpipe.errors import LanguageError
+from mmpipe.translate.install_hints import MAX_STEPS, install_hint
 from mmpipe.translate.languages import NAMES
 from mmpipe.translate.measured import measured_routes, tier_of
-from mmpipe.translate.openings import MAX_STEPS, what_would_open
 from mmpipe.types import TIERS, Tier
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _FURTHER_STEP = 3.0  # chrF that a longer route must be better by, for its time 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One engine on one pair. ``engine`` is None for what a recogniser does straight from speech."""
+    """One engine on one pair. ``engine`` is None for what a recognizer does straight from speech."""
 
     name: str
     source: str
@@ -99,7 +99,7 @@ class LanguageGraph:
     def best(self, source: str, target: str, speech: Mapping[Pair, Tier] | None = None) -> Route:
         """The best route between two different languages.
 
-        ``speech``: pairs that the recogniser translates straight from speech; such a step can only be the first.
+        ``speech``: pairs that the recognizer translates straight from speech; such a step can only be the first.
 
         Raises:
             LanguageError: there is none. The message says what would open one.
@@ -109,7 +109,7 @@ class LanguageGraph:
             have = {(step.source, step.target) for step in self._steps.values()}
             raise LanguageError(
                 f"Nothing installed translates {_called(source)} into {_called(target)}. "
-                + what_would_open(source, target, have)
+                + install_hint(source, target, have)
             )
         return found
 

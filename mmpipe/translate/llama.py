@@ -161,7 +161,7 @@ class GemmaTranslator(LlamaTranslator):
     """Gemma 3 270M (Q4_K_M, 253 MB on disk): about 0.3 s a sentence on two CPU cores.
 
     Raises:
-        LicenceError: Google's terms of use for it have not been accepted.
+        LicenseError: Google's terms of use for it have not been accepted.
     """
 
     name: ClassVar[str] = "gemma3-270m"
@@ -170,11 +170,11 @@ class GemmaTranslator(LlamaTranslator):
         self,
         weights: Path | None = None,
         *,
-        accept_licence: bool = False,
+        accept_license: bool = False,
         parallel: int = 4,
         server: CompletionServer | None = None,
     ) -> None:
-        folder = weights or (Path() if server else fetch("gemma3-270m", accept_licence=accept_licence))
+        folder = weights or (Path() if server else fetch("gemma3-270m", accept_license=accept_license))
         super().__init__(folder / "model.gguf", parallel=parallel, server=server)
 
 

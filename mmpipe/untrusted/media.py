@@ -22,7 +22,7 @@ from mmpipe.types import Audio
 from mmpipe.untrusted.channel import Kind
 from mmpipe.untrusted.process import Limits, requested
 
-#: Sound is decoded as slowly as it is recognised: most of the time a child waits. Two minutes of computing decode days.
+#: Sound is decoded as slowly as it is recognized: most of the time a child waits. Two minutes of computing decode days.
 LIMITS = Limits(memory_bytes=512 * 2**20, cpu_s=120, stall_s=20.0)
 _PLACES = BoundedSemaphore(32)
 

@@ -73,7 +73,7 @@ def _block_strides(widths: Sequence[int]) -> Iterator[int | None]:
 
 
 def _conv(state: State, conv: str, norm: str, stride: int = 1) -> nn.Module:
-    """A convolution with the batch normalisation that follows it folded in."""
+    """A convolution with the batch normalization that follows it folded in."""
     weight, mean, variance = state[f"{conv}.weight"], state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
     scale = state[f"{norm}.weight"] / torch.sqrt(variance + _BN_EPSILON)
     channels_out, channels_in, kernel, _ = weight.shape

@@ -154,7 +154,7 @@ def _open_picture(file: BinaryIO, start: bytes, name: str) -> tuple[Picture, boo
     first. Of other kinds of frames it writes more than it has room for when it is told to: they are never decoded.
     """
     frame = read_frame(file, name) if start.startswith(_JPEG_START) else None
-    picture = _recognised(file, start)
+    picture = _recognized(file, start)
     if frame is not None and frame.one_pass:
         limit_px = MAX_JPEG_PX
     else:
@@ -168,7 +168,7 @@ def _open_picture(file: BinaryIO, start: bytes, name: str) -> tuple[Picture, boo
     return picture, frame is not None and frame.one_pass
 
 
-def _recognised(file: BinaryIO, start: bytes) -> Picture:
+def _recognized(file: BinaryIO, start: bytes) -> Picture:
     """Not by Pillow's own door: that has a limit of its own, which turns away what could be shrunk while decoding, and
     takes a damaged header for an unknown format."""
     from PIL import Image as Pillow

@@ -1,4 +1,4 @@
-"""Text in pictures by RapidOCR: PP-OCR's detector, line classifier and recogniser, in ONNX Runtime.
+"""Text in pictures by RapidOCR: PP-OCR's detector, line classifier and recognizer, in ONNX Runtime.
 
 https://github.com/RapidAI/RapidOCR. The models come inside its wheel and are the only ones used: nothing is fetched.
 """
@@ -34,7 +34,7 @@ _DOWNWARDS = 1.5
 class RapidOcr(TextReader):
     """Reads printed English and Chinese, and other languages in Latin letters or kana.
 
-    ``weights``: a folder with a detector, a classifier and a recogniser, named as in the wheel of rapidocr; None:
+    ``weights``: a folder with a detector, a classifier and a recognizer, named as in the wheel of rapidocr; None:
     those in the wheel (of 3.10: PP-OCR v6, 32 MB). ``threads``: of each session. ``min_confidence``, 0..1: lines read
     with less are left out.
 

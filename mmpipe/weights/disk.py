@@ -17,7 +17,7 @@ FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, err
 
 
 @contextmanager
-def told_plainly(needed_bytes: int | None = None) -> Iterator[None]:
+def convert_os_errors(needed_bytes: int | None = None) -> Iterator[None]:
     """Turn what the disk under the cache refuses into a WeightsError. Other errors pass."""
     try:
         yield

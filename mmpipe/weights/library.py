@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mmpipe.errors import DigestMismatchError, LicenceError, WeightsError
-from mmpipe.weights import cache, disk, hub, manifest, npm, pypi, settings
+from mmpipe.errors import DigestMismatchError, LicenseError, WeightsError
+from mmpipe.weights import cache, disk, huggingface, manifest, npm, pypi, settings
 from mmpipe.weights.archives import Progress
 from mmpipe.weights.cache import Folder
 from mmpipe.weights.limits import SourceError
@@ -20,7 +20,7 @@ from mmpipe.weights.manifest import Entry, File, Source
 log = logging.getLogger(__name__)
 
 _Fetcher = Callable[[Source, Sequence[File], Path, Progress], Generator[tuple[File, Path]]]
-_FETCHERS: dict[str, _Fetcher] = {"hub": hub.fetch, "pypi": pypi.fetch, "npm": npm.fetch}
+_FETCHERS: dict[str, _Fetcher] = {"hub": huggingface.fetch, "pypi": pypi.fetch, "npm": npm.fetch}
 
 
 class State(StrEnum):
@@ -47,31 +47,31 @@ class Status:
         return State.ABSENT if self.missing else State.PRESENT
 
 
-def fetch(name: str | Path, *, accept_licence: bool = False, progress: Progress | None = None) -> Path:
+def fetch(name: str | Path, *, accept_license: bool = False, progress: Progress | None = None) -> Path:
     """The folder that holds the files of ``name``; they are fetched if need be, and verified.
 
     ``name``: a name of the manifest; ``hf:owner/name`` or ``hf:owner/name@revision`` for any model repository of the
     Hugging Face hub (not pinned: what came first is recorded, and held on to until it is removed); or the path of a
-    local folder or file, which is given back as it is. ``accept_licence``: the user has read and accepts the
-    restrictions of use (``MMPIPE_ACCEPT_LICENCE=name,name`` says the same). ``progress``: see
+    local folder or file, which is given back as it is. ``accept_license``: the user has read and accepts the
+    restrictions of use (``MMPIPE_ACCEPT_LICENSE=name,name`` says the same). ``progress``: see
     :data:`~mmpipe.weights.archives.Progress`.
 
     Raises:
         WeightsError: the name is unknown; or no source gives a file; or offline; or no room in the cache.
         DigestMismatchError: what a source gives is not what was pinned, twice in a row.
-        LicenceError: the model carries restrictions of use that were not accepted.
+        LicenseError: the model carries restrictions of use that were not accepted.
     """
     if local := _local(name):
         return local
     name = str(name)
-    with disk.told_plainly():
+    with disk.convert_os_errors():
         entry = _find(name)
         if entry and Folder(name).inspect(entry.files).good:
             return Folder(name).path
-        if entry and entry.restrictions and not (accept_licence or name in settings.accepted_licences()):
-            raise LicenceError(
+        if entry and entry.restrictions and not (accept_license or name in settings.accepted_licenses()):
+            raise LicenseError(
                 f"{name} may only be used within the {entry.restrictions.name}: {entry.restrictions.url}. Read them; "
-                f"if you accept them, run: mmpipe pull {name} --accept-licence"
+                f"if you accept them, run: mmpipe pull {name} --accept-license"
             )
         with Folder(name).locked():
             return _complete(name, progress or _silent)
@@ -79,7 +79,7 @@ def fetch(name: str | Path, *, accept_licence: bool = False, progress: Progress 
 
 def available() -> list[Status]:
     """Every known model, then every hub repository in the cache. Hashes only what changed since it was verified."""
-    with disk.told_plainly():
+    with disk.convert_os_errors():
         entries = [*manifest.entries().values(), *(entry for name in cache.listed() if (entry := _find(name)))]
         return [_status(entry, thorough=False) for entry in entries]
 
@@ -90,7 +90,7 @@ def verify(name: str) -> Status:
     Raises:
         WeightsError: the name is unknown, or a hub repository that is not in the cache.
     """
-    with disk.told_plainly():
+    with disk.convert_os_errors():
         entry = _find(name)
         if entry is None:
             raise WeightsError(f"{name} is not in the cache. Fetch it with: mmpipe pull {name}")
@@ -103,7 +103,7 @@ def remove(name: str) -> int:
     Raises:
         WeightsError: the name is unknown.
     """
-    with disk.told_plainly():
+    with disk.convert_os_errors():
         _find(name)
         folder = Folder(name)
         with folder.locked():
@@ -150,7 +150,7 @@ def _complete(name: str, progress: Progress) -> Path:
     # Archives and what is read out of them lie there together.
     copies = 1 if all(source.kind == "hub" for source in entry.sources) else 2
     needed_bytes = copies * sum(file.size_bytes for file in lacking)
-    with disk.told_plainly(needed_bytes), folder.staging() as staging:
+    with disk.convert_os_errors(needed_bytes), folder.staging() as staging:
         disk.require_room(staging, needed_bytes)
         failures = _try_sources(entry, lacking, staging, progress)
     if lacking:
@@ -160,7 +160,7 @@ def _complete(name: str, progress: Progress) -> Path:
 
 
 def _list_repository(name: str, folder: Folder) -> Entry:
-    table = hub.describe(name)
+    table = huggingface.describe(name)
     entry = manifest.entry(name, table)
     log.warning("%s is not pinned by mmpipe: what comes now is recorded and verified from now on", name)
     folder.write_listing(table)
@@ -185,7 +185,7 @@ def _try_sources(
 def _ways(sources: Iterable[Source]) -> Iterator[tuple[Source, str, _Fetcher]]:
     for source in sources:
         if source.kind == "hub":
-            yield source, "hub's cache", hub.held
+            yield source, "hub's cache", huggingface.held
         if not settings.offline():
             yield source, source.kind, _FETCHERS[source.kind]
 

@@ -1,4 +1,4 @@
-"""What mmpipe knows about each model: its files and their digests, its licence, where it can be fetched.
+"""What mmpipe knows about each model: its files and their digests, its license, where it can be fetched.
 
 The data stand in ``manifest.toml`` beside this module.
 """
@@ -52,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Restrictions:
-    """A licence that restricts what a model may be used for, and that the user must accept."""
+    """A license that restricts what a model may be used for, and that the user must accept."""
 
     name: str
     url: str
@@ -65,7 +65,7 @@ class Entry:
     name: str
     what: str
     task: str
-    licence: str  # SPDX identifier
+    license: str  # SPDX identifier
     upstream: str  # where the files were first published, with the revision
     files: tuple[File, ...]
     sources: tuple[Source, ...]  # in the order in which to try them
@@ -99,7 +99,7 @@ def entry(name: str, table: Mapping[str, Any]) -> Entry:
         name=name,
         what=table["what"],
         task=table["task"],
-        licence=table["licence"],
+        license=table["license"],
         upstream=table["upstream"],
         files=files,
         sources=tuple(Source(kind, _parts(files, table[kind])) for kind in table if kind in KINDS),

@@ -30,9 +30,9 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 
-def accepted_licences() -> frozenset[str]:
-    """``MMPIPE_ACCEPT_LICENCE``: names of weights, separated by commas, whose restrictions the user accepts."""
-    names = os.environ.get("MMPIPE_ACCEPT_LICENCE", "").split(",")
+def accepted_licenses() -> frozenset[str]:
+    """``MMPIPE_ACCEPT_LICENSE``: names of weights, separated by commas, whose restrictions the user accepts."""
+    names = os.environ.get("MMPIPE_ACCEPT_LICENSE", "").split(",")
     return frozenset(name.strip() for name in names) - {""}
 
 

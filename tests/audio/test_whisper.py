@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmpipe.audio import media
-from mmpipe.audio.recognition import load_recogniser
+from mmpipe.audio.recognition import load_recognizer
 from mmpipe.audio.recognition import whisper as module
 from mmpipe.audio.recognition.whisper import Whisper, WhisperOptions
 from mmpipe.errors import InputError, LanguageError
@@ -24,7 +24,7 @@ def window(clip: Clip, **options: Any) -> SpeechWindow:
     return SpeechWindow(media.load(clip.path), RecognitionOptions(**options))
 
 
-def test_real_speech_is_recognised_in_one_batch(whisper: Whisper, librivox: list[Clip]) -> None:
+def test_real_speech_is_recognized_in_one_batch(whisper: Whisper, librivox: list[Clip]) -> None:
     segments = whisper.run([window(clip, language="en") for clip in librivox])
     texts = [segment.text for segment in segments]
     assert word_error_rate([clip.text for clip in librivox], texts, "en") <= 0.06
@@ -171,10 +171,10 @@ def test_cost_is_the_sound_that_is_encoded(whisper: Whisper) -> None:
 
 def test_given_text_is_aligned_to_its_sound(whisper: Whisper, librivox: list[Clip]) -> None:
     clip = librivox[0]
-    (recognised,) = whisper.run([window(clip, language="en", words=True)])
-    (words,) = whisper.align([window(clip, language="en")], [recognised.text])
-    assert [word.text for word in words] == [word.text for word in recognised.words]
-    for ours, theirs in zip(words, recognised.words, strict=True):
+    (recognized,) = whisper.run([window(clip, language="en", words=True)])
+    (words,) = whisper.align([window(clip, language="en")], [recognized.text])
+    assert [word.text for word in words] == [word.text for word in recognized.words]
+    for ours, theirs in zip(words, recognized.words, strict=True):
         assert ours.start_s == pytest.approx(theirs.start_s, abs=0.1)
 
 
@@ -203,6 +203,6 @@ def test_a_folder_without_its_tokenizer_says_which_file_to_copy(tmp_path: Path) 
 
 def test_engines_of_ones_own_are_loaded_by_name() -> None:
     with pytest.raises(InputError, match=r"no_such_module.*module:Class"):
-        load_recogniser("no_such_module:Engine")
-    with pytest.raises(InputError, match=r"not a subclass of mmpipe\.Recogniser"):
-        load_recogniser("pathlib:Path")
+        load_recognizer("no_such_module:Engine")
+    with pytest.raises(InputError, match=r"not a subclass of mmpipe\.Recognizer"):
+        load_recognizer("pathlib:Path")

@@ -279,13 +279,13 @@ def test_the_figures_add_up(make, stage, clock):
     assert (stats.batches, stats.calls, stats.batched_items, stats.batched_cost) == (2, 2, 3, 9.0)
     assert (stats.wait_s, stats.run_s, stats.uptime_s) == (1.0, 6.0, 12.0)
     assert stats.mean_wait_s == pytest.approx(1 / 3)
-    assert (stats.mean_run_s, stats.mean_batch_items, stats.mean_batch_cost, stats.utilisation) == (3, 1.5, 4.5, 0.5)
+    assert (stats.mean_run_s, stats.mean_batch_items, stats.mean_batch_cost, stats.utilization) == (3, 1.5, 4.5, 0.5)
     assert stats.memory_max_cost == math.inf
 
 
 def test_figures_before_the_first_item_are_zero(make, stage):
     stats = make(stage).stats
-    means = (stats.mean_wait_s, stats.mean_run_s, stats.mean_batch_items, stats.mean_batch_cost, stats.utilisation)
+    means = (stats.mean_wait_s, stats.mean_run_s, stats.mean_batch_items, stats.mean_batch_cost, stats.utilization)
     assert means == (0, 0, 0, 0, 0)
 
 

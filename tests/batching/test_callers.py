@@ -52,14 +52,14 @@ def test_run_is_a_batched_stage_run(make, stage):
 def test_an_interrupted_run_leaves_nothing_behind_and_wedges_nothing(busy, stage):
     batcher = busy(max_items=1)
 
-    class Interrupted(BaseException):
+    class InterruptedEvent(BaseException):
         """Stands for KeyboardInterrupt at a place of our choosing."""
 
     def items():
         yield "a"
-        raise Interrupted
+        raise InterruptedEvent
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedEvent):
         batcher.run(items())
     assert batcher.stats.queued == 0
     stage.release()

@@ -109,8 +109,8 @@ def test_the_timeline_counts_from_when_the_last_word_was_captured(page: Page) ->
     ]
     found = page.evaluate(script, [events, row])
     sentence = found["sentence"]
-    steps = {step: round(sentence[step], 3) for step in ("recognised", "committed", "translated", "spoken")}
-    assert steps == {"recognised": 1.0, "committed": 1.5, "translated": 1.75, "spoken": 2.25}
+    steps = {step: round(sentence[step], 3) for step in ("recognized", "committed", "translated", "spoken")}
+    assert steps == {"recognized": 1.0, "committed": 1.5, "translated": 1.75, "spoken": 2.25}
     assert [round(first, 3) for first in found["first"]] == [0.7]
     assert round(found["behind"], 3) == 1.5
 

@@ -21,7 +21,7 @@ from mmpipe.demo import pictures_tab, recording_job, recording_tab, recording_vi
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.recording_job import RecordingJob, State, Wanted
 from mmpipe.evaluate.clips import Clip
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import (
     Audio,
     Segment,
@@ -77,7 +77,7 @@ def test_a_recording_is_heard_translated_played_and_taken_home(recording: Page, 
 
     said = page.locator(".rec-said")
     words, heard = WORDS.split(), plain(" ".join(said.all_inner_texts())).split()
-    assert sum(map(str.__eq__, words, heard)) >= len(words) - 1  # the recogniser may hear a word otherwise
+    assert sum(map(str.__eq__, words, heard)) >= len(words) - 1  # the recognizer may hear a word otherwise
     translated = page.locator(".rec-translation[lang=pt]")
     assert translated.count() == said.count() == 2
     assert any("não" in text for text in translated.all_inner_texts())
@@ -156,7 +156,7 @@ def talk(tmp_path: Path, librivox: list[Clip]) -> Path:
     return path
 
 
-class Ear(Recogniser):
+class Ear(Recognizer):
     languages = frozenset({"en"})
 
     def run(self, items: Sequence[SpeechWindow]) -> list[Segment]:
@@ -175,7 +175,7 @@ class Upper(Translator):
         return [item.text.upper() for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     voices: Mapping[str, Sequence[str]] = {"pt": ("beep",)}
 
     def run(self, items: Sequence[SpeechRequest]) -> list[Audio]:
@@ -185,12 +185,12 @@ class Beep(Synthesiser):
 class Models:
     """In place of DemoModels."""
 
-    def __init__(self, voice: Synthesiser | None = None) -> None:
+    def __init__(self, voice: Synthesizer | None = None) -> None:
         self.voice = voice or Beep()
 
     def translator(self, to: str, *, source: str | None = None) -> SpeechTranslator:
         return SpeechTranslator(
-            to, source=source, recogniser=Ear(), translators=[Upper()], synthesisers=[self.voice], via="text"
+            to, source=source, recognizer=Ear(), translators=[Upper()], synthesizers=[self.voice], via="text"
         )
 
 
@@ -211,7 +211,7 @@ def test_every_stage_tells_how_far_it_is_and_ends_at_the_end(talk: Path, tmp_pat
     job.run(Models())
     now = job.snapshot()
     assert now.state is State.DONE
-    assert now.done_s == dict.fromkeys(("decoded", "recognised", "translated", "spoken"), now.duration_s)
+    assert now.done_s == dict.fromkeys(("decoded", "recognized", "translated", "spoken"), now.duration_s)
     for stage in now.stages:
         way = [done[stage] for done in seen]
         assert way == sorted(way)
@@ -292,7 +292,7 @@ def test_what_cannot_be_read_is_called_by_its_name(content: bytes, told: str, tm
     assert 'role="alert"' in recording_view.stages(now)
 
 
-def test_silence_is_told_before_anything_is_recognised(tmp_path: Path) -> None:
+def test_silence_is_told_before_anything_is_recognized(tmp_path: Path) -> None:
     media.save(Audio(np.zeros(32_000, np.float32)), tmp_path / "quiet.wav")
     now = run(tmp_path / "quiet.wav", tmp_path / "out").snapshot()
     assert "is silent" in now.error

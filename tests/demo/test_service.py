@@ -36,7 +36,7 @@ class NoEngines:
     """Models that do nothing, and are not warmed up the first times, for ``failures``."""
 
     stuck = False
-    recogniser_stats = answers = None
+    recognizer_stats = answers = None
 
     def __init__(self, failures: list[Exception]) -> None:
         self._failures = failures
@@ -54,7 +54,7 @@ def test_models_that_come_after_failures_make_sessions_possible(caplog: pytest.L
 
     async def until_ready() -> None:
         task = asyncio.create_task(service.run())
-        while service.hub is None and not task.done():
+        while service.manager is None and not task.done():
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -66,8 +66,8 @@ def test_models_that_come_after_failures_make_sessions_possible(caplog: pytest.L
     assert waited[0][1] == FAILED
     assert "warm-up failed" in str(waited[2][1])
     assert "RuntimeError" in caplog.text
-    assert service.hub is not None
-    assert service.hub.not_ready is None
+    assert service.manager is not None
+    assert service.manager.not_ready is None
     assert service.failure is None
 
 

@@ -134,10 +134,10 @@ def test_the_microphone_is_captioned_in_both_languages_and_the_translation_is_pl
     assert np.count_nonzero(np.abs(played) > 0.01) > 24_000 * 0.5
 
 
-def test_a_recogniser_that_fails_for_good_ends_it_although_the_microphone_is_open(
+def test_a_recognizer_that_fails_for_good_ends_it_although_the_microphone_is_open(
     demo: ModuleType, devices: FakeDevices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing(mmpipe.Recogniser):
+    class Failing(mmpipe.Recognizer):
         def run(self, items: Sequence[SpeechWindow]) -> list[Segment]:
             raise RuntimeError("the device is lost")
 

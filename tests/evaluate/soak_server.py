@@ -30,9 +30,9 @@ def not_here(_: object) -> None:
 
 rig, sounds = load(TESTS / "serve" / "conftest.py"), load(TESTS / "conftest.py")
 live.SileroVad = lambda: sounds.Loud(rig.LEVEL / 2)  # type: ignore[assignment,misc]
-models._load_recogniser = lambda _: rig.Reader()
+models._load_recognizer = lambda _: rig.Reader()
 models._load_translators = lambda: [rig.Upper()]
-models._load_synthesisers = lambda: [rig.Beep()]
+models._load_synthesizers = lambda: [rig.Beep()]
 models.DemoModels._load_reader = not_here  # type: ignore[assignment,method-assign]
 models.DemoModels._load_qa = not_here  # type: ignore[assignment,method-assign]
 run(DemoOptions(port=int(sys.argv[1]), max_sessions=16))

@@ -20,14 +20,23 @@ from mmpipe.evaluate.latency import (
     average_lagging,
     erasure,
     length_adaptive_average_lagging,
-    normalised_erasure,
+    normalized_erasure,
     resegment,
     stream_laal,
     tokens,
 )
 from mmpipe.evaluate.reference import Reference, join_clips
 from mmpipe.evaluate.replay_log import LiveReport, measure, read_log
-from mmpipe.pipelines.live.events import Committed, Ended, Event, Partial, Spoken, Stats, Translated, Warned
+from mmpipe.pipelines.live.events import (
+    CommittedEvent,
+    EndedEvent,
+    Event,
+    PartialEvent,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+    WarningEvent,
+)
 from mmpipe.types import Audio, Segment, Word
 
 # --- the definitions --------------------------------------------------------------------------------------------------
@@ -103,10 +112,10 @@ def test_erasure_is_what_must_go_before_the_new_text_can_be_written() -> None:
     assert erasure(["a", "b", "c"], ["a", "x", "c", "d"]) == 2
 
 
-def test_normalised_erasure_sums_erasures_over_the_final_length() -> None:
+def test_normalized_erasure_sums_erasures_over_the_final_length() -> None:
     # a > a b: 0; a b > a c d: 1; a c d > a c d e: 0. One token gone, four stay.
-    assert normalised_erasure([["a"], ["a", "b"], ["a", "c", "d"], ["a", "c", "d", "e"]]) == pytest.approx(1 / 4)
-    assert normalised_erasure([["a"], []]) is None
+    assert normalized_erasure([["a"], ["a", "b"], ["a", "c", "d"], ["a", "c", "d", "e"]]) == pytest.approx(1 / 4)
+    assert normalized_erasure([["a"], []]) is None
 
 
 def test_spread_gives_percentiles() -> None:
@@ -148,7 +157,7 @@ class Log:
         self.records: list[dict[str, Any]] = []
 
     def add(self, kind: type[Event], emitted_s: float, *, heard_until_s: float | None = None, **values: Any) -> None:
-        rests_on_sound = kind in (Partial, Committed, Translated)
+        rests_on_sound = kind in (PartialEvent, CommittedEvent, TranslatedEvent)
         if rests_on_sound:
             values["heard_until_s"] = heard_until_s or 0.0
         record = kind(seq=len(self.records) + 1, emitted_s=emitted_s, **values).as_dict()
@@ -157,18 +166,18 @@ class Log:
         self.records.append(json.loads(json.dumps(record)))
 
     def partial(self, emitted_s: float, text: str, start_s: float) -> None:
-        self.add(Partial, emitted_s, start_s=start_s, end_s=start_s + 0.5, text=text, language="en")
+        self.add(PartialEvent, emitted_s, start_s=start_s, end_s=start_s + 0.5, text=text, language="en")
 
     def committed(self, emitted_s: float, text: str, start_s: float, **more: float) -> None:
         said = words(text, start_s)
         span = {"start_s": start_s, "end_s": said[-1].end_s}
-        self.add(Committed, emitted_s, text=text, language="en", words=said, **span, **more)
+        self.add(CommittedEvent, emitted_s, text=text, language="en", words=said, **span, **more)
 
     def translated(
         self, emitted_s: float, text: str, of: tuple[float, float], *, final: bool = True, **more: float
     ) -> None:
         self.add(
-            Translated,
+            TranslatedEvent,
             emitted_s,
             start_s=of[0],
             end_s=of[1],
@@ -181,13 +190,13 @@ class Log:
 
     def spoken(self, emitted_s: float, of: tuple[float, float], duration_s: float) -> None:
         audio = Audio(np.zeros(round(duration_s * 8000), np.float32), 8000)
-        self.add(Spoken, emitted_s, start_s=of[0], end_s=of[1], text="", audio=audio)
+        self.add(SpokenEvent, emitted_s, start_s=of[0], end_s=of[1], text="", audio=audio)
 
     def measured(self, against: Reference) -> LiveReport:
         return measure(self.records, against)
 
 
-def test_commit_delay_counts_from_the_end_of_each_word_recognised_right() -> None:
+def test_commit_delay_counts_from_the_end_of_each_word_recognized_right() -> None:
     log = Log()
     log.committed(2.0, "Good mourning,", 0.1)  # a misheard word: no delay of its own
     log.committed(3.5, "Mr. Dashwood!", 1.0)
@@ -251,7 +260,7 @@ def test_first_caption_counts_from_the_start_of_each_utterance() -> None:
     log.partial(2.0, "good", 1.1)
     log.committed(2.4, "good", 1.1)
     log.committed(6.2, "morning", 2.1)  # still the first utterance, late
-    log.committed(6.3, "you", 3.4)  # and this one, recognised a little later than it was said
+    log.committed(6.3, "you", 3.4)  # and this one, recognized a little later than it was said
     log.partial(7.0, "how", 5.9)
     report = log.measured(
         reference(
@@ -384,7 +393,7 @@ def test_a_broken_promise_is_counted() -> None:
 def test_a_session_over_silence_commits_nothing() -> None:
     log = Log()
     log.add(
-        Stats,
+        StatsEvent,
         5.0,
         heard_s=5.0,
         lag_s=0.25,
@@ -398,8 +407,8 @@ def test_a_session_over_silence_commits_nothing() -> None:
         voice_behind_s=0.0,
         unheard_s=0.0,
     )
-    log.add(Warned, 6.0, text="", start_s=6.0, end_s=6.0)
-    log.add(Ended, 20.0, reason="finished", start_s=20.0, end_s=20.0)
+    log.add(WarningEvent, 6.0, text="", start_s=6.0, end_s=6.0)
+    log.add(EndedEvent, 20.0, reason="finished", start_s=20.0, end_s=20.0)
     report = log.measured(reference())
     assert report.words.committed == 0
     assert (report.commit, report.transcript, report.wer, report.caption_erasure) == (None, None, None, None)
@@ -450,4 +459,4 @@ def test_joined_clips_say_when_each_word_is_said(librivox: list[Clip], whisper: 
 
 def test_a_clip_without_text_is_named(whisper: Whisper) -> None:
     with pytest.raises(InputError, match="silent"):
-        join_clips([Clip(Path("silent.wav"), "en", " ", "")], recogniser=whisper)
+        join_clips([Clip(Path("silent.wav"), "en", " ", "")], recognizer=whisper)

@@ -18,7 +18,7 @@ from mmpipe.evaluate.reference import Utterance
 from mmpipe.evaluate.replay import Pace, Replay, ReplayClock, replay
 from mmpipe.evaluate.replay_log import measure, read_log
 from mmpipe.pipelines.live import LiveModels, LiveOptions
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import Audio, RecognitionOptions, Segment, SpeechWindow, Word
 
 OPTIONS = LiveOptions(source="en")
@@ -123,7 +123,7 @@ def test_the_curve_has_a_row_for_each_system_and_number(librivox: list[Clip], tm
 def test_plain_faster_whisper_gives_words_with_times(librivox: list[Clip], utterances: list[Utterance]) -> None:
     models = live_bench.PlainModels("whisper-base", 1, 1, shared=True)
     window = SpeechWindow(utterances[0].audio, RecognitionOptions(language="en", words=True))
-    segment = asyncio.run(models.recognise(window, None))
+    segment = asyncio.run(models.recognize(window, None))
     models.close()
     assert "ill" in segment.text
     assert segment.words[-1].end_s <= utterances[0].audio.duration_s + 0.1
@@ -139,7 +139,7 @@ def test_memory_that_grows_is_told_from_memory_that_warms_up() -> None:
     assert grows.growth > 0.5
 
 
-class Hallucinating(Recogniser):
+class Hallucinating(Recognizer):
     """Hears words in anything."""
 
     languages = frozenset({"en"})
@@ -154,7 +154,7 @@ def test_noises_commit_nothing_and_speech_among_them_would(
     sounds = live_bench.noises(10)
     assert all(sound.duration_s == 10 for sound in sounds.values())
     assert all(np.abs(sound.samples).max() > 0.01 for name, sound in sounds.items() if name != "silence")
-    monkeypatch.setattr("mmpipe.pipelines.live.models.load_recogniser", lambda name: Hallucinating())
+    monkeypatch.setattr("mmpipe.pipelines.live.models.load_recognizer", lambda name: Hallucinating())
     speech = {"speech": Audio(utterances[0].audio.samples)}
     rows = {row["sound"]: row for row in live_bench.no_speech(sounds | speech, tmp_path, LiveOptions(source="en"))}
     assert {name: rows[name]["committed words"] for name in sounds} == dict.fromkeys(sounds, 0)

@@ -30,7 +30,7 @@ def test_accepted_words_count_as_words_and_yes_must_come_first() -> None:
 
 
 def test_ways_are_compared_with_the_answer_to_the_text() -> None:
-    """Perfect embeddings and a deaf recogniser: fusion is the text, the transcript is not."""
+    """Perfect embeddings and a deaf recognizer: fusion is the text, the transcript is not."""
     lm = LanguageModel.tiny(seed=2)
     asked = [SpokenQuestion("hello you"), SpokenQuestion("what is it", ("yes",))]
     clips = [Clip(one, voice) for voice in (KNOWN_VOICE, "other") for one in asked]

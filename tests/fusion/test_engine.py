@@ -486,7 +486,7 @@ def test_failing_pass_fails_its_rows_and_not_the_engine(lm: LanguageModel) -> No
         assert (engine.stats.failed, engine.stats.done, engine.stats.running) == (1, 1, 0)
 
 
-@pytest.mark.parametrize("what", ["scheduler.PromptCache", "kv_cache.Slab.add"])
+@pytest.mark.parametrize("what", ["scheduler.PromptCache", "kv_cache.KVBlock.add"])
 def test_request_for_which_there_is_no_memory_is_told_so(
     lm: LanguageModel, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

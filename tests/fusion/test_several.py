@@ -17,9 +17,9 @@ from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import Shapes, build
 from mmpipe.fusion.training.config import DataConfig
 from mmpipe.fusion.training.data_free import DataFree
+from mmpipe.fusion.training.multi_image_questions import MultiImageQuestionGenerator, Seen
 from mmpipe.fusion.training.packing import Pack, Packer, Turn
 from mmpipe.fusion.training.questions import NO, YES
-from mmpipe.fusion.training.several import GroupExaminer, Seen
 from mmpipe.fusion.training.trainer import Fusion
 from mmpipe.vision.labels import Label, imagenet_labels
 
@@ -29,8 +29,10 @@ PLACES = {"first": 0, "second": 1, "third": 2, "1": 0, "2": 1, "3": 2}
 
 
 @pytest.fixture(scope="module")
-def examiner() -> GroupExaminer:
-    return GroupExaminer(LABELS, [[(index + step) % len(LABELS) for step in (1, 2)] for index in range(len(LABELS))])
+def examiner() -> MultiImageQuestionGenerator:
+    return MultiImageQuestionGenerator(
+        LABELS, [[(index + step) % len(LABELS) for step in (1, 2)] for index in range(len(LABELS))]
+    )
 
 
 def seen(*names: str, sure: float = 0.9) -> list[Seen]:
@@ -42,12 +44,12 @@ def seen(*names: str, sure: float = 0.9) -> list[Seen]:
     return made
 
 
-def asked(examiner: GroupExaminer, pictures: list[Seen], rounds: int = 300) -> list[tuple[str, str]]:
+def asked(examiner: MultiImageQuestionGenerator, pictures: list[Seen], rounds: int = 300) -> list[tuple[str, str]]:
     random = Random(0)
     return [pair for _ in range(rounds) for pair in examiner.ask_of_several(pictures, random)]
 
 
-def test_a_picture_is_asked_for_by_its_place(examiner: GroupExaminer) -> None:
+def test_a_picture_is_asked_for_by_its_place(examiner: MultiImageQuestionGenerator) -> None:
     names = ("beagle", "banana", "jeep")
     for question, answer in asked(examiner, seen(*names)):
         place = re.search(r"\b(first|second|third|last|[123])\b", question.lower())
@@ -62,7 +64,7 @@ def test_a_picture_is_asked_for_by_its_place(examiner: GroupExaminer) -> None:
             assert own in answer, question
 
 
-def test_what_names_no_picture_is_about_all(examiner: GroupExaminer) -> None:
+def test_what_names_no_picture_is_about_all(examiner: MultiImageQuestionGenerator) -> None:
     pairs = asked(examiner, seen("beagle", "banana"))
     assert {answer for question, answer in pairs if "in the pictures" in question and answer[:2] == "A "} == {
         "A beagle and a banana."
@@ -72,7 +74,7 @@ def test_what_names_no_picture_is_about_all(examiner: GroupExaminer) -> None:
     assert {a for _, a in everywhere} == {YES, NO}
 
 
-def test_which_one_is_asked_only_where_it_is_one(examiner: GroupExaminer) -> None:
+def test_which_one_is_asked_only_where_it_is_one(examiner: MultiImageQuestionGenerator) -> None:
     for question, answer in asked(examiner, seen("beagle", "pug")):
         if answer in ("The first.", "The second."):
             assert not re.search(r"\b(a dog|an animal|a mammal)\b", question.lower()), question
@@ -82,14 +84,14 @@ def test_which_one_is_asked_only_where_it_is_one(examiner: GroupExaminer) -> Non
     assert "Two." in counts
 
 
-def test_of_what_the_classifier_is_not_sure_the_answer_is_not(examiner: GroupExaminer) -> None:
+def test_of_what_the_classifier_is_not_sure_the_answer_is_not(examiner: MultiImageQuestionGenerator) -> None:
     answers = {answer for _, answer in asked(examiner, [*seen("beagle"), *seen("banana", sure=0.2)])}
     assert "A beagle and perhaps a banana." in answers
     answers = {answer for _, answer in asked(examiner, [*seen("beagle", sure=0.01), *seen("banana")])}
     assert "Some kind of animal and a banana." in answers
 
 
-def test_every_class_can_be_asked_about(examiner: GroupExaminer) -> None:
+def test_every_class_can_be_asked_about(examiner: MultiImageQuestionGenerator) -> None:
     random = Random(2)
     names = list(INDEX)
     for first, second in pairwise(names):

@@ -36,7 +36,7 @@ recipe = "jsonl"
 train = "train.jsonl"
 validation = "train.jsonl"
 test = "train.jsonl"
-[optimiser]
+[optimizer]
 steps = 150
 batch_pictures = 2
 learning_rate = 5e-3
@@ -147,7 +147,7 @@ def test_without_the_extra_there_is_one_line_with_the_command_to_install_it(
 def test_mistakes_in_the_configuration_are_named(folder: Path) -> None:
     path = folder / "config.toml"
     for wrong, said in (
-        (CONFIG.replace("steps = 150", "step = 150"), "optimiser.step"),
+        (CONFIG.replace("steps = 150", "step = 150"), "optimizer.step"),
         (CONFIG.replace('recipe = "jsonl"', 'recipe = "csv"'), "data.recipe"),
         (CONFIG.replace('train = "train.jsonl"\n', ""), r"data\.train"),
         (CONFIG.replace('recipe = "jsonl"', 'recipe = "data-free"'), "reads no files"),

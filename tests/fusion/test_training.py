@@ -30,7 +30,7 @@ SUBJECTS = [
     Label("", "website", (), ()),
 ]
 SHAPES = Shapes(16, (16, 2, 2), 6, 32)
-FITS = checkpoint.Fits("encoder 1", "", "encoder", "tiny")
+FITS = checkpoint.AdapterTarget("encoder 1", "", "encoder", "tiny")
 
 
 def recipe() -> DataFree:
@@ -38,23 +38,23 @@ def recipe() -> DataFree:
     return DataFree(weight, torch.zeros(6), SUBJECTS, (2, 2), seed=3, questions_per_row=4)
 
 
-def config(**optimiser: Any) -> TrainingConfig:
+def config(**optimizer: Any) -> TrainingConfig:
     settings = {"steps": 6, "batch_pictures": 2, "warmup_steps": 1, "evaluate_every_steps": 3, "mixed_precision": "no"}
     return TrainingConfig.model_validate(
         {
             "strategy": {"name": "prefix", "settings": {"tokens": 2}},
             "lora": {"rank": 2},
             "data": {"recipe": "data-free"},
-            "optimiser": settings | optimiser,
+            "optimizer": settings | optimizer,
         }
     )
 
 
-def trainer(folder: Path, made: Any = None, **optimiser: Any) -> Trainer:
+def trainer(folder: Path, made: Any = None, **optimizer: Any) -> Trainer:
     torch.manual_seed(0)
     lm = LanguageModel.tiny()
     strategy = build("prefix", SHAPES, {"tokens": 2})
-    return Trainer(config(**optimiser), lm, strategy, made or recipe(), folder)
+    return Trainer(config(**optimizer), lm, strategy, made or recipe(), folder)
 
 
 def weights(trained: Trainer) -> dict[str, torch.Tensor]:
@@ -87,7 +87,7 @@ def test_a_resumed_run_ends_where_the_whole_run_does(tmp_path: Path) -> None:
     whole = trainer(tmp_path / "whole")
     whole.run()
 
-    class Interrupted:
+    class InterruptedEvent:
         def __init__(self) -> None:
             self.inner = recipe()
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_ends_where_the_whole_run_does(tmp_path: Path) -> None:
         def validation(self) -> Sequence[Pack]:
             return self.inner.validation()
 
-    cut = trainer(tmp_path / "cut", Interrupted())
+    cut = trainer(tmp_path / "cut", InterruptedEvent())
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     resumed = trainer(tmp_path / "cut")

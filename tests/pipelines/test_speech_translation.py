@@ -17,12 +17,12 @@ from mmpipe.errors import InputError, LanguageError, MediaError, OutputError, St
 from mmpipe.evaluate.clips import Clip
 from mmpipe.pipelines.jobs import Outputs, translate_recording
 from mmpipe.pipelines.journal import Journal
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.translate import Glossary, Term
 from mmpipe.types import Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
 
 
-class Ear(Recogniser):
+class Ear(Recognizer):
     """Hears a numbered sentence in every window."""
 
     languages = frozenset({"en", "de"})
@@ -57,7 +57,7 @@ class Upper(Translator):
         return [item.text.upper() for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     """A tenth of a second for each word, divided by the speed."""
 
     name = "beep"
@@ -89,7 +89,7 @@ def talk(tmp_path: Path, librivox: list[Clip]) -> Path:
 
 def translator(ear: Ear | None = None, upper: Upper | None = None, beep: Beep | None = None) -> SpeechTranslator:
     return SpeechTranslator(
-        "pt", recogniser=ear or Ear(), translators=[upper or Upper()], synthesisers=[beep or Beep()], source="en"
+        "pt", recognizer=ear or Ear(), translators=[upper or Upper()], synthesizers=[beep or Beep()], source="en"
     )
 
 
@@ -107,7 +107,7 @@ def test_own_engines_run_in_the_pipeline(talk: Path) -> None:
 
 
 def test_sentences_come_while_later_ones_are_still_being_worked_on(talk: Path) -> None:
-    """While the first sentence is held up in the voice, all others are recognised and translated."""
+    """While the first sentence is held up in the voice, all others are recognized and translated."""
     gate = threading.Event()
 
     class Slow(Beep):
@@ -130,11 +130,11 @@ def test_whoever_watches_sees_how_far_each_stage_is(talk: Path) -> None:
     with translator() as translate:
         sentences = list(translate.stream(talk, watch=lambda step, end_s: seen.append((step, end_s))))
         ends_s = sorted(sentence.source.end_s for sentence in sentences)
-        for step in ("recognised", "translated", "spoken"):
+        for step in ("recognized", "translated", "spoken"):
             assert sorted(end_s for told, end_s in seen if told == step) == ends_s
         seen.clear()
         list(translate.stream(talk, speak=False, watch=lambda step, end_s: seen.append((step, end_s))))
-    assert {step for step, _ in seen} == {"recognised", "translated"}
+    assert {step for step, _ in seen} == {"recognized", "translated"}
 
 
 def test_a_failing_engine_fails_its_recording_and_names_the_cause(talk: Path, librivox: list[Clip]) -> None:
@@ -158,14 +158,14 @@ def test_a_missing_voice_is_said_before_any_work(talk: Path) -> None:
 
 
 def test_no_way_between_the_languages_says_what_would_open_one(talk: Path) -> None:
-    translate = SpeechTranslator("fi", recogniser=Ear(), translators=[Upper()], source="en")
+    translate = SpeechTranslator("fi", recognizer=Ear(), translators=[Upper()], source="en")
     with translate, pytest.raises(LanguageError, match="Finnish"):
         translate(talk, speak=False)
 
 
 def test_a_language_without_text_route_goes_through_english_speech(talk: Path) -> None:
     ear = Ear("de")
-    with SpeechTranslator("pt", recogniser=ear, translators=[Upper()], synthesisers=[Beep()]) as translate:
+    with SpeechTranslator("pt", recognizer=ear, translators=[Upper()], synthesizers=[Beep()]) as translate:
         (first, *_) = translate(talk).segments
     assert "(TRANSLATE)" in first.translation.text
     assert first.translation.source == "de"
@@ -174,7 +174,7 @@ def test_a_language_without_text_route_goes_through_english_speech(talk: Path) -
 
 
 def test_the_same_language_is_left_as_it_is(talk: Path) -> None:
-    with SpeechTranslator("en", recogniser=Ear(), translators=[Upper()], synthesisers=[Beep()]) as translate:
+    with SpeechTranslator("en", recognizer=Ear(), translators=[Upper()], synthesizers=[Beep()]) as translate:
         (first, *_) = translate(talk).segments
     assert first.translation.text == first.source.text
     assert first.translation.route == ()
@@ -254,7 +254,7 @@ def test_an_interrupted_job_keeps_what_was_finished_and_goes_on_from_there(tmp_p
         whole = translate(talk)
     assert report.resumed == 3
     assert report.sentences == 5
-    assert ear.windows - 5 <= 3  # only the rest was recognised (five windows more for the whole, to compare)
+    assert ear.windows - 5 <= 3  # only the rest was recognized (five windows more for the whole, to compare)
     assert (tmp_path / "out.txt").read_text().splitlines() == [s.translation.text for s in whole.segments]
     assert not list((tmp_path / "jobs").iterdir())
 
@@ -283,21 +283,21 @@ def test_what_another_translator_finished_is_not_joined_to_a_job(tmp_path: Path,
 
 
 def test_models_and_glossaries_tell_jobs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmpipe.pipelines.transcription.load_recogniser", lambda name: Ear())
+    monkeypatch.setattr("mmpipe.pipelines.transcription.load_recognizer", lambda name: Ear())
 
     def identity(**other: Any) -> str:
-        engines = {"recogniser": Ear(), "translators": [Upper()], "synthesisers": [Beep()]}
+        engines = {"recognizer": Ear(), "translators": [Upper()], "synthesizers": [Beep()]}
         with SpeechTranslator("pt", **engines | other) as translate:
             return json.dumps(translate.identity())
 
     assert identity() == identity()
     others = [
-        {"recogniser": "whisper-base"},
-        {"recogniser": "whisper-small"},
-        {"recogniser": OtherEar()},
+        {"recognizer": "whisper-base"},
+        {"recognizer": "whisper-small"},
+        {"recognizer": OtherEar()},
         {"translators": [Lower()]},
         {"translators": [Lower(), Upper()]},
-        {"synthesisers": [Buzz()]},
+        {"synthesizers": [Buzz()]},
         {"glossary": Glossary([Term("sentence", "frase")])},
         {"glossary": Glossary([Term("sentence", "oração")])},
     ]
@@ -310,7 +310,7 @@ def test_an_open_file_whose_language_would_have_to_be_found_out_first_is_refused
             return False
 
     ear = Ear()
-    engines = {"recogniser": ear, "translators": [Upper()], "synthesisers": [Beep()]}
+    engines = {"recognizer": ear, "translators": [Upper()], "synthesizers": [Beep()]}
     with (
         SpeechTranslator("pt", **engines) as translate,
         pytest.raises(InputError, match=r"read twice.*source=.*via='text'"),

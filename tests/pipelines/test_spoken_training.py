@@ -26,7 +26,7 @@ class Encoder:
         return [np.full((16, 4), item.samples[0], np.float32) for item in items]
 
 
-class Speaker:
+class TextToSpeech:
     """Says a question as a sound that tells which it is."""
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SpokenQuestion]:
 def test_each_recording_is_taught_the_answer_to_its_own_question(tmp_path: Path) -> None:
     lm = LanguageModel.tiny(seed=3)
     config = SpokenConfig.model_validate(
-        {"speech": {"voices": ["joe"], "clips_per_question": 2, "answer_tokens": 6}, "optimiser": {"steps": 1}}
+        {"speech": {"voices": ["joe"], "clips_per_question": 2, "answer_tokens": 6}, "optimizer": {"steps": 1}}
     )
     own = {number(text): taught.token_ids.tolist() for text, taught in teach(lm, TEXTS, 6).items()}
     assert len({tuple(ids) for ids in own.values()}) == len(TEXTS), "answers that are alike would show nothing"
-    speaker = Speaker()
+    speaker = TextToSpeech()
     for _ in range(2):  # made, and read from the file
         made = spoken_training.recordings(config, Encoder(), lm, tmp_path, speaker)  # type: ignore[arg-type]
         items = [*made.batch(0, 6), *made.validation()]

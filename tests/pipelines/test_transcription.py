@@ -16,11 +16,11 @@ from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.pipelines.alignment import align, distribute
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import Audio, RecognitionOptions, Segment, SpeechWindow
 
 
-class Counting(Recogniser):
+class Counting(Recognizer):
     """Says how long each window is; sure of its language from the ``sure_from``-th window on."""
 
     languages = frozenset({"en", "pt"})
@@ -51,7 +51,7 @@ def talk(tmp_path: Path, librivox: list[Clip]) -> Path:
     return path
 
 
-def test_a_recording_is_recognised_with_times_of_its_own(whisper: Whisper, talk: Path, librivox: list[Clip]) -> None:
+def test_a_recording_is_recognized_with_times_of_its_own(whisper: Whisper, talk: Path, librivox: list[Clip]) -> None:
     with Transcriber(whisper) as transcribe:
         transcript = transcribe(talk)
     assert transcript.language == "en"
@@ -139,7 +139,7 @@ def test_leaving_early_cancels_what_was_ahead(talk: Path) -> None:
         assert transcribe._batchers.of(engine).stats.failed == 0
 
 
-def test_a_failing_recogniser_stops_only_its_own_recording(talk: Path, librivox: list[Clip]) -> None:
+def test_a_failing_recognizer_stops_only_its_own_recording(talk: Path, librivox: list[Clip]) -> None:
     class Picky(Counting):
         def run(self, items: Sequence[SpeechWindow]) -> list[Segment]:
             if any(item.audio.duration_s > 6.5 for item in items):

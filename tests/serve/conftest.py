@@ -1,4 +1,4 @@
-"""Sound that spells words, a recogniser that reads them, and a WebSocket without a network.
+"""Sound that spells words, a recognizer that reads them, and a WebSocket without a network.
 
 Word n is 0.4 s of a level of its own, and 0.1 s of nothing. What is lost, repeated or out of order on the way shows in
 the text.
@@ -22,11 +22,11 @@ from fastapi import FastAPI
 from mmpipe.audio.vad import SileroVad
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.options import ServeOptions
 from mmpipe.serve.session import ServedSession
+from mmpipe.serve.session_manager import SessionManager
 from mmpipe.serve.wire import PATH, Packet, to_pcm16
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
 
 PATIENCE_S = 20  # only ever reached when a test fails
@@ -42,11 +42,11 @@ def spell(words: Sequence[int]) -> np.ndarray:
 
 
 def text(words: Sequence[int]) -> str:
-    """What is recognised in the sound of ``words``: every fifth ends a sentence."""
+    """What is recognized in the sound of ``words``: every fifth ends a sentence."""
     return " ".join(f"w{n}" + "." * (n % 5 == 4) for n in words)
 
 
-class Reader(Recogniser):
+class Reader(Recognizer):
     """Reads spelled words. Can be told to fail, or to wait for the gate."""
 
     name = "reader"
@@ -95,7 +95,7 @@ class Upper(Translator):
         return [item.text.upper() for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     """Two seconds, more than fits into one message. Can be told to fail, or to wait for the gate."""
 
     name = "beep"
@@ -259,18 +259,18 @@ class Rig:
 
     def __init__(self, loud: Callable[[float], SileroVad]) -> None:
         self.reader, self.upper, self.beep = Reader(), Upper(), Beep()
-        self.models = LiveModels(self.reader, translators=[self.upper], synthesisers=[self.beep])
+        self.models = LiveModels(self.reader, translators=[self.upper], synthesizers=[self.beep])
         self.models.vad = loud(LEVEL / 2)
         self.clock = FakeClock()
 
-    def hub(self, clock: Any = None, **options: Any) -> Hub:
-        hub = Hub(self.models, ServeOptions(**options), clock or self.clock)
-        hub.unready = None
-        return hub
+    def manager(self, clock: Any = None, **options: Any) -> SessionManager:
+        manager = SessionManager(self.models, ServeOptions(**options), clock or self.clock)
+        manager.unready = None
+        return manager
 
-    def app(self, clock: Any = None, **options: Any) -> tuple[FastAPI, Hub]:
-        hub = self.hub(clock, **options)
-        return create_app(hub), hub
+    def app(self, clock: Any = None, **options: Any) -> tuple[FastAPI, SessionManager]:
+        manager = self.manager(clock, **options)
+        return create_app(manager), manager
 
     def close(self) -> None:
         self.reader.gate.set()

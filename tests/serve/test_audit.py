@@ -39,7 +39,7 @@ def test_a_conversation_leaves_who_what_from_where_how_much_and_why(rig: Any, tm
     path = tmp_path / "audit.jsonl"
 
     async def talk() -> str:
-        app, hub = rig.app(api_keys=("open-sesame",), audit_log=path)
+        app, manager = rig.app(api_keys=("open-sesame",), audit_log=path)
         refused = rig.wire(app, address=STRANGER)
         await refused.start(api_key="wrong")
         await refused.task
@@ -58,7 +58,7 @@ def test_a_conversation_leaves_who_what_from_where_how_much_and_why(rig: Any, tm
         again.say({"type": "finish", "packets": 20})
         await again.rest()
         await again.task
-        hub.audit.close()
+        manager.audit.close()
         return str(started["token"])
 
     token = asyncio.run(asyncio.wait_for(talk(), 60))
@@ -176,17 +176,17 @@ def test_a_full_disk_loses_lines_and_ends_nothing(
         def close(self) -> None: ...
 
     async def talk() -> None:
-        app, hub = rig.app(audit_log=path)
-        opening = hub.audit._handler._open
-        hub.audit._handler._open = Full
-        hub.audit.reopen()
+        app, manager = rig.app(audit_log=path)
+        opening = manager.audit._handler._open
+        manager.audit._handler._open = Full
+        manager.audit.reopen()
         wire = rig.wire(app)
         assert (await wire.start())["type"] == "started"
-        hub.audit._handler._open = opening
+        manager.audit._handler._open = opening
         wire.say({"type": "finish", "packets": 0})
         assert (await wire.rest())[-1]["type"] == "ended"
         await wire.task
-        hub.audit.close()
+        manager.audit.close()
 
     asyncio.run(asyncio.wait_for(talk(), 60))
     assert caplog.text.count("the audit log cannot be written") == 1

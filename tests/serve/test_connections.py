@@ -77,8 +77,8 @@ class Served:
 
 @asynccontextmanager
 async def serving(rig: Any, audit_log: Path | None = None, **limits: Any) -> AsyncIterator[Served]:
-    hub = rig.hub(start_timeout_s=PATIENCE_S, audit_log=audit_log)
-    server = Server(hub, port=0, network=NetworkOptions(**limits))
+    manager = rig.manager(start_timeout_s=PATIENCE_S, audit_log=audit_log)
+    server = Server(manager, port=0, network=NetworkOptions(**limits))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)

@@ -5,7 +5,15 @@ import time
 
 import numpy as np
 
-from mmpipe.pipelines.live import Committed, Event, Interrupted, Partial, Spoken, Stats, Translated
+from mmpipe.pipelines.live import (
+    CommittedEvent,
+    Event,
+    InterruptedEvent,
+    PartialEvent,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+)
 from mmpipe.serve.eventlog import EventLog
 from mmpipe.types import Audio
 
@@ -13,13 +21,13 @@ from mmpipe.types import Audio
 def make(seq: int, kind: str) -> Event:
     times = {"seq": seq, "emitted_s": 0.0, "start_s": 0.0, "end_s": 1.0}
     if kind == "partial":
-        return Partial(**times, heard_until_s=1.0, text="so", language="en")
+        return PartialEvent(**times, heard_until_s=1.0, text="so", language="en")
     if kind == "committed":
-        return Committed(**times, heard_until_s=1.0, text="so", language="en", words=())
+        return CommittedEvent(**times, heard_until_s=1.0, text="so", language="en", words=())
     if kind == "spoken":
-        return Spoken(**times, text="so", audio=Audio(np.zeros(20_000, np.float32), 24_000))
+        return SpokenEvent(**times, text="so", audio=Audio(np.zeros(20_000, np.float32), 24_000))
     if kind == "stats":
-        return Stats(
+        return StatsEvent(
             **times,
             heard_s=1.0,
             lag_s=0.0,
@@ -32,8 +40,10 @@ def make(seq: int, kind: str) -> Event:
             unheard_s=0.0,
         )
     if kind == "interrupted":
-        return Interrupted(**times, heard_until_s=1.0, dropped=1)
-    return Translated(**times, heard_until_s=1.0, text="so", source_text="so", language="pt", final=kind == "final")
+        return InterruptedEvent(**times, heard_until_s=1.0, dropped=1)
+    return TranslatedEvent(
+        **times, heard_until_s=1.0, text="so", source_text="so", language="pt", final=kind == "final"
+    )
 
 
 def held(log: EventLog, after: int = 0) -> list[tuple[int, str]]:

@@ -63,10 +63,10 @@ def test_no_message_takes_the_loop_for_long(rig: Any, rate_hz: int, messages: li
     """Ten bytes that stood for 30 s of silence held it for 100 ms, 32 packets with gaps as well."""
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start(rate_hz=rate_hz)
-        turns = Turns(hub.sessions[started["session"]])
+        turns = Turns(manager.sessions[started["session"]])
         for message in messages:
             wire.say(message)
         wire.say({"type": "ping"})
@@ -82,10 +82,10 @@ def test_no_message_takes_the_loop_for_long(rig: Any, rate_hz: int, messages: li
 
 def test_messages_that_come_all_at_once_leave_others_their_turns(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start()
-        turns = Turns(hub.sessions[started["session"]])
+        turns = Turns(manager.sessions[started["session"]])
         for _ in range(150):
             wire.say({"type": "playing", "playing": False})
         wire.say({"type": "ping"})
@@ -100,11 +100,11 @@ def test_messages_that_come_all_at_once_leave_others_their_turns(rig: Any) -> No
 
 def test_sound_whose_connection_was_lost_while_it_was_heard_is_heard_in_the_next(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         first, rest = rig.spell([1]), rig.spell([2])
         wire = rig.wire(app)
         started = await wire.start()
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         wire.say(Packet(0, 0, (first * 32768).astype("<i2").tobytes()).pack())
         wire.say(Packet(1, 20 * 16_000, (rest * 32768).astype("<i2").tobytes()).pack())  # 20 s later
         await turns_until(lambda: session.received_s > 2)
@@ -124,14 +124,14 @@ def test_sound_whose_connection_was_lost_while_it_was_heard_is_heard_in_the_next
 
 def test_sound_that_was_taken_in_is_heard_when_the_server_stops(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start()
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         wire.say(Packet(0, 20 * 16_000, (rig.spell([2]) * 32768).astype("<i2").tobytes()).pack())
         await turns_until(lambda: session.received_s > 2)
         assert session.received_s < 20
-        await hub.stop()
+        await manager.stop()
         assert rig.committed(await wire.rest()) == "w2"
         await wire.task
 
@@ -142,9 +142,9 @@ def test_leaving_for_good_counts_also_while_the_server_is_sending(rig: Any, sett
     """Sending fails first, without the code that the client gave: the session lived on for ``grace_s``."""
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
-        session = hub.sessions[(await wire.start())["session"]]
+        session = manager.sessions[(await wire.start())["session"]]
         wire.say(rig.packets(rig.spell([1]))[0])
         wire.say({"type": "ping"})
         await wire.until("pong")
@@ -158,7 +158,7 @@ def test_leaving_for_good_counts_also_while_the_server_is_sending(rig: Any, sett
         wire.reading.set()
         await wire.task
         await settle(lambda: session.ended)
-        assert not hub.sessions
+        assert not manager.sessions
         figures = (await rig.get(app, "/metrics"))[1]
         assert 'mmpipe_sessions_ended_total{cause="left"} 1.0' in figures
 
@@ -167,7 +167,7 @@ def test_leaving_for_good_counts_also_while_the_server_is_sending(rig: Any, sett
 
 def test_a_network_that_is_lost_while_the_server_is_sending_can_still_be_resumed(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start()
         wire.say(rig.packets(rig.spell([1]))[0])
@@ -178,12 +178,12 @@ def test_a_network_that_is_lost_while_the_server_is_sending_can_still_be_resumed
         wire.vanish(1005)
         wire.reading.set()
         await wire.task
-        assert started["session"] in hub.sessions
+        assert started["session"] in manager.sessions
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
-async def ended_without_its_client(rig: Any, app: Any, hub: Any, settle: Any) -> dict[str, Any]:
+async def ended_without_its_client(rig: Any, app: Any, manager: Any, settle: Any) -> dict[str, Any]:
     """A session that has ended, whose client has fetched nothing."""
     wire = rig.wire(app)
     started = await wire.start()
@@ -191,7 +191,7 @@ async def ended_without_its_client(rig: Any, app: Any, hub: Any, settle: Any) ->
         wire.say(packet)
     wire.say({"type": "ping"})
     await wire.until("pong")
-    session = hub.sessions[started["session"]]
+    session = manager.sessions[started["session"]]
     wire.reading.clear()
     wire.say({"type": "finish", "packets": 10})
     await settle(lambda: session.ended)
@@ -207,16 +207,18 @@ def test_sessions_that_have_ended_are_bounded_and_the_oldest_go_first(
     """They took no seat: whoever began and left had the server keep any number of them for a minute."""
 
     async def talk() -> None:
-        app, hub = rig.app(**limit)
+        app, manager = rig.app(**limit)
         ended = []
         for _ in range(6):
-            ended.append(await ended_without_its_client(rig, app, hub, settle))
+            ended.append(await ended_without_its_client(rig, app, manager, settle))
             rig.clock.time_s += 0.1
-        await hub.sweep()
-        kept = list(hub.sessions)
+        await manager.sweep()
+        kept = list(manager.sessions)
         assert kept == [started["session"] for started in ended[-len(kept) :]]
         assert 1 <= len(kept) <= 2
-        assert sum(session.log.size_bytes for session in hub.sessions.values()) <= limit.get("max_ended_bytes", 10_000)
+        assert sum(session.log.size_bytes for session in manager.sessions.values()) <= limit.get(
+            "max_ended_bytes", 10_000
+        )
         figures = (await rig.get(app, "/metrics"))[1]
         assert f'mmpipe_sessions{{client="ended"}} {len(kept)}.0' in figures
         assert f"mmpipe_ended_sessions_dropped_total {6 - len(kept)}.0" in figures
@@ -233,21 +235,21 @@ def test_a_client_that_does_not_fetch_the_end_keeps_its_session_only_so_long(rig
     """With pings it could, for ever, and without a seat."""
 
     async def talk() -> None:
-        app, hub = rig.app(grace_s=60, close_timeout_s=0.01)
+        app, manager = rig.app(grace_s=60, close_timeout_s=0.01)
         wire = rig.wire(app)
         started = await wire.start()
         for packet in rig.packets(rig.spell([1, 2])):
             wire.say(packet)
-        await settle(lambda: hub.sessions[started["session"]].received_s > 0.99)
+        await settle(lambda: manager.sessions[started["session"]].received_s > 0.99)
         wire.reading.clear()
         wire.say({"type": "finish", "packets": 10})
-        await settle(lambda: hub.sessions[started["session"]].ended)
+        await settle(lambda: manager.sessions[started["session"]].ended)
         for _ in range(4):
             rig.clock.time_s += 20
             wire.say({"type": "ping"})
             await asyncio.sleep(0.01)
-            await hub.sweep()
-        assert not hub.sessions
+            await manager.sweep()
+        assert not manager.sessions
         await wire.task
 
     asyncio.run(asyncio.wait_for(talk(), 60))

@@ -28,7 +28,7 @@ def sentences(rig: Any, messages: list[Any]) -> list[str]:
     return found
 
 
-def test_a_recogniser_that_fails_once_is_not_noticed(rig: Any) -> None:
+def test_a_recognizer_that_fails_once_is_not_noticed(rig: Any) -> None:
     async def talk() -> None:
         app, _ = rig.app()
         wire = rig.wire(app)
@@ -41,11 +41,11 @@ def test_a_recogniser_that_fails_once_is_not_noticed(rig: Any) -> None:
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
-def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
+def test_a_recognizer_that_always_fails_on_one_speaker_ends_that_session_alone(
     rig: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def talk() -> tuple[str, str]:
-        app, _hub = rig.app()
+        app, _manager = rig.app()
         rig.reader.poisoned = 40
         good, bad = rig.wire(app), rig.wire(app)
         names = (await good.start())["session"], (await bad.start())["session"]
@@ -67,11 +67,11 @@ def test_a_recogniser_that_always_fails_on_one_speaker_ends_that_session_alone(
     assert not [text for text in warnings if good in text]
 
 
-def test_a_recogniser_that_hangs_ends_its_sessions_and_the_server_says_it_is_not_ready(
+def test_a_recognizer_that_hangs_ends_its_sessions_and_the_server_says_it_is_not_ready(
     rig: Any, settle: Callable[..., Any]
 ) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         rig.models.deadline_s = 0.1
         wire = rig.wire(app)
         await wire.start()
@@ -84,7 +84,7 @@ def test_a_recogniser_that_hangs_ends_its_sessions_and_the_server_says_it_is_not
         assert "does not answer" in (await refused.start())["text"]
         rig.reader.gate.set()  # it comes to itself, which is found out without a session
         rig.models.deadline_s = 10
-        await hub.sweep()
+        await manager.sweep()
         async with asyncio.timeout(10):
             while (await rig.get(app, "/ready"))[0] != 200:
                 await asyncio.sleep(0.005)
@@ -206,10 +206,10 @@ def test_an_internal_error_ends_its_session_with_a_reason(
     rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start()
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
 
         async def broken(packet: object) -> None:
             raise ZeroDivisionError
@@ -220,7 +220,7 @@ def test_an_internal_error_ends_its_session_with_a_reason(
         assert messages[-1]["code"] == "failed"
         assert wire.closed_with == 4500
         await wire.task
-        assert not hub.sessions
+        assert not manager.sessions
 
     asyncio.run(asyncio.wait_for(talk(), 60))
     assert "ZeroDivisionError" in caplog.text
@@ -228,7 +228,7 @@ def test_an_internal_error_ends_its_session_with_a_reason(
 
 def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_reason(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wires = [rig.wire(app) for _ in range(3)]
         heard = {}
         for wire in wires:
@@ -240,7 +240,7 @@ def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_rea
         away = wires.pop()
         away.vanish()
         await away.task
-        await hub.stop()
+        await manager.stop()
         for wire in wires:
             messages = heard[wire] + await wire.rest()
             assert rig.committed(messages) == rig.text(SAID)
@@ -255,7 +255,7 @@ def test_a_server_that_stops_finishes_what_was_said_and_ends_sessions_with_a_rea
 
 def test_a_server_that_stops_does_not_wait_for_ever(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(drain_s=0.05)
+        app, manager = rig.app(drain_s=0.05)
         wire = rig.wire(app)
         await wire.start()
         rig.reader.gate.clear()
@@ -263,7 +263,7 @@ def test_a_server_that_stops_does_not_wait_for_ever(rig: Any) -> None:
             wire.say(packet)
         wire.say({"type": "ping"})
         await wire.until("pong")
-        await hub.stop()
+        await manager.stop()
         assert "shutting down" in (await wire.rest())[-1]["reason"]
         assert [task for task in asyncio.all_tasks() if "session" in task.get_name()] == []
 

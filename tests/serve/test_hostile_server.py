@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmpipe.client import ClientOptions, ConnectionLostError, LiveClient
 from mmpipe.errors import MmpipeError
-from mmpipe.pipelines.live import Ended, Event
+from mmpipe.pipelines.live import EndedEvent, Event
 from mmpipe.serve.server_messages import MAX_SPOKEN_S, ServerProtocolError, parse
 from mmpipe.serve.wire import Close, Packet, ProtocolError
 
@@ -50,7 +50,7 @@ async def against(*messages: Any) -> list[Event]:
 def test_a_server_that_keeps_to_the_protocol_is_understood() -> None:
     events = asyncio.run(against(STARTED, COMMITTED, {"type": "pong"}, {**ENDED, "new_field": [1]}))
     assert [event.type for event in events] == ["committed", "ended"]
-    assert isinstance(events[-1], Ended)
+    assert isinstance(events[-1], EndedEvent)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from mmpipe.errors import InputError
 from mmpipe.serve.access import Access, Caller, RefusedError, is_loopback
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.hosts import neighbourhood
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.keys import ApiKey, KeyRing, add_key, digest, new_key, read_keys, remove_key
 from mmpipe.serve.options import ServeOptions, read_api_keys
+from mmpipe.serve.session_manager import SessionManager
 
 STRANGER = "203.0.113.7"
 
@@ -199,7 +199,7 @@ def test_a_key_in_the_handshake_is_looked_at_before_anything_is_accepted(rig: An
         return wire.denied_with, wire.denial["text"]
 
     async def talk() -> None:
-        app, hub = rig.app(keys_file=path)
+        app, manager = rig.app(keys_file=path)
         assert (await denied(app, "mallory"))[0] == 401
         status, text = await denied(app, "old")
         assert status == 401
@@ -207,16 +207,16 @@ def test_a_key_in_the_handshake_is_looked_at_before_anything_is_accepted(rig: An
         status, text = await denied(app, "page")
         assert status == 403
         assert "'live'" in text
-        assert hub.connections == 0
+        assert manager.connections == 0
         wire = rig.wire(app, bearer("alice"))
         assert (await wire.start())["type"] == "started"
-        assert next(iter(hub.sessions.values())).caller.name == "alice"
+        assert next(iter(manager.sessions.values())).caller.name == "alice"
         wire.vanish(1000)
         await wire.task
-        assert 'mmpipe_refused_total{why="no_right"} 1.0' in hub.metrics.render().decode()
-        assert not hub.keys.allow("key of old")
-        assert not hub.keys.allow(None)
-        assert hub.keys.allow("key of page")
+        assert 'mmpipe_refused_total{why="no_right"} 1.0' in manager.metrics.render().decode()
+        assert not manager.keys.allow("key of old")
+        assert not manager.keys.allow(None)
+        assert manager.keys.allow("key of page")
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -226,7 +226,7 @@ def test_a_key_has_its_seats_and_leaves_the_others(rig: Any, tmp_path: Path, set
     path = keys_file(tmp_path / "keys.toml", alice="seats = 2", bob="", carol="")
 
     async def talk() -> None:
-        app, hub = rig.app(keys_file=path, max_sessions=6)
+        app, manager = rig.app(keys_file=path, max_sessions=6)
         alice = [rig.wire(app, bearer("alice")) for _ in range(3)]
         answers = [await wire.start() for wire in alice]
         assert [answer["type"] for answer in answers] == ["started", "started", "error"]
@@ -237,7 +237,7 @@ def test_a_key_has_its_seats_and_leaves_the_others(rig: Any, tmp_path: Path, set
         answers = [await wire.start(api_key="key of bob") for wire in bob]
         assert [answer["type"] for answer in answers] == ["started"] * 3 + ["error"]  # no number: half of them
         alice[0].vanish(1000)
-        await settle(lambda: hub.live_sessions == 4)
+        await settle(lambda: manager.live_sessions == 4)
         again = rig.wire(app, bearer("alice"))
         assert (await again.start())["type"] == "started"
         for wire in (*alice, *bob, again):
@@ -297,9 +297,9 @@ def test_sessions_of_a_key_that_was_revoked_or_has_expired_end_with_a_reason(rig
 
     async def talk() -> None:
         nonlocal today
-        hub = Hub(rig.models, ServeOptions(keys_file=path), rig.clock, today=lambda: today)
-        hub.unready = None
-        app = rig.app_of(hub)
+        manager = SessionManager(rig.models, ServeOptions(keys_file=path), rig.clock, today=lambda: today)
+        manager.unready = None
+        app = rig.app_of(manager)
         wires = {}
         for name in ("alice", "bob", "carol"):
             wires[name] = rig.wire(app, bearer(name))
@@ -309,11 +309,11 @@ def test_sessions_of_a_key_that_was_revoked_or_has_expired_end_with_a_reason(rig
             wires[name].say({"type": "ping"})
         heard = {name: await wire.until("pong") for name, wire in wires.items()}
         remove_key(path, "alice")
-        await hub.sweep()
-        assert hub.live_sessions == 3  # a file that was not read again changes nothing
-        hub.reload()
+        await manager.sweep()
+        assert manager.live_sessions == 3  # a file that was not read again changes nothing
+        manager.reload()
         today = date(2026, 5, 2)
-        await hub.sweep()
+        await manager.sweep()
         for name, why in (("alice", "the API key is revoked"), ("bob", "the API key is expired")):
             messages = heard[name] + await wires[name].rest()
             assert messages[-1]["reason"] == why
@@ -328,14 +328,14 @@ def test_sessions_of_a_key_that_was_revoked_or_has_expired_end_with_a_reason(rig
 
 def test_where_the_last_key_was_revoked_nobody_gets_in(rig: Any, tmp_path: Path) -> None:
     path = keys_file(tmp_path / "keys.toml", alice="")
-    hub = rig.hub(keys_file=path)
-    assert hub.keys.check("key of alice", None, "live") is not None
+    manager = rig.manager(keys_file=path)
+    assert manager.keys.check("key of alice", None, "live") is not None
     remove_key(path, "alice")
-    hub.reload()
+    manager.reload()
     for given in ("key of alice", None, ""):
         with pytest.raises(RefusedError):
-            hub.keys.check(given, None, "live")
-        assert not hub.keys.allow(given)
+            manager.keys.check(given, None, "live")
+        assert not manager.keys.allow(given)
 
 
 def test_hangup_reads_the_keys_again_and_a_broken_file_changes_nothing(
@@ -345,21 +345,21 @@ def test_hangup_reads_the_keys_again_and_a_broken_file_changes_nothing(
     audit = tmp_path / "audit.jsonl"
 
     async def talk() -> None:
-        hub = rig.hub(keys_file=path, audit_log=audit)
-        sweeping = asyncio.create_task(hub.sweep_for_ever())
+        manager = rig.manager(keys_file=path, audit_log=audit)
+        sweeping = asyncio.create_task(manager.sweep_for_ever())
         await asyncio.sleep(0)
         add_key(path, ApiKey("bob", digest("key of bob")))
         audit.rename(tmp_path / "old.jsonl")  # as logrotate does
         os.kill(os.getpid(), signal.SIGHUP)
-        await settle(lambda: len(hub.keys.ring) == 2)
-        assert hub.keys.check("key of bob", None, "live").name == "bob"
+        await settle(lambda: len(manager.keys.ring) == 2)
+        assert manager.keys.check("key of bob", None, "live").name == "bob"
         path.write_text("[keys.alice")
         os.kill(os.getpid(), signal.SIGHUP)
         await settle(lambda: "stay as they were" in caplog.text)
-        assert hub.keys.check("key of bob", None, "live").name == "bob"
+        assert manager.keys.check("key of bob", None, "live").name == "bob"
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
-        hub.audit.close()
+        manager.audit.close()
 
     asyncio.run(asyncio.wait_for(talk(), 60))
     assert "keys.reloaded" in audit.read_text()
@@ -438,20 +438,20 @@ def test_silent_connections_lock_nobody_out(rig: Any, settle: Callable[..., Any]
     """64 of them, from one address, did, for ten seconds each."""
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         silent = [rig.wire(app, address=f"203.0.113.{n % 8}") for n in range(80)]
-        await settle(lambda: hub.connections == 64)
+        await settle(lambda: manager.connections == 64)
         async with asyncio.timeout(1):
             client = rig.wire(app, address="198.51.100.1")
             assert (await client.start())["type"] == "started"
-        assert hub.connections == 63  # and each newcomer cost one of those who have most
+        assert manager.connections == 63  # and each newcomer cost one of those who have most
         many = [rig.wire(app, address="192.0.2.1") for _ in range(40)]
         await settle(lambda: sum(wire.task.done() for wire in many) >= 24)  # of one address, 16 at most
-        assert hub.connections == 64
+        assert manager.connections == 64
         for wire in (*silent, *many, client):
             wire.vanish(1000)
             await wire.task
-        assert hub.connections == 0
+        assert manager.connections == 0
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -462,12 +462,12 @@ def test_who_shows_a_key_when_connecting_takes_no_room_from_strangers_nor_they_f
     path = keys_file(tmp_path / "keys.toml", alice="")
 
     async def talk() -> None:
-        app, hub = rig.app(keys_file=path, max_connections=3, max_connections_per_address=2)
+        app, manager = rig.app(keys_file=path, max_connections=3, max_connections_per_address=2)
         known = [rig.wire(app, bearer("alice"), STRANGER) for _ in range(2)]
-        await settle(lambda: hub.connections == 2)
+        await settle(lambda: manager.connections == 2)
         strangers = [rig.wire(app, address=f"192.0.2.{n}") for n in range(10)]
         await settle(lambda: sum(wire.task.done() for wire in strangers) == 7)
-        assert hub.connections == 5
+        assert manager.connections == 5
         assert not any(wire.task.done() for wire in known)
         third = rig.wire(app, bearer("alice"), "198.51.100.1")  # one too many of that key, from wherever
         await settle(lambda: known[0].task.done())
@@ -483,7 +483,7 @@ def test_no_key_stands_in_any_log(rig: Any, tmp_path: Path, caplog: pytest.LogCa
     path, audit = keys_file(tmp_path / "keys.toml", alice="seats = 1"), tmp_path / "audit.jsonl"
 
     async def talk() -> None:
-        app, hub = rig.app(keys_file=path, audit_log=audit)
+        app, manager = rig.app(keys_file=path, audit_log=audit)
         for headers, fields in (
             (bearer("alice"), {}),
             (bearer("mallory"), {}),
@@ -494,8 +494,8 @@ def test_no_key_stands_in_any_log(rig: Any, tmp_path: Path, caplog: pytest.LogCa
             await wire.start(**fields)
             wire.vanish(1000)
             await wire.task
-        await hub.stop()
-        hub.audit.close()
+        await manager.stop()
+        manager.audit.close()
         assert "key of" not in (await rig.get(app, "/metrics"))[1]
 
     asyncio.run(asyncio.wait_for(talk(), 60))

@@ -21,7 +21,7 @@ from mmpipe.serve.wire import ProtocolError
 
 def test_one_session_too_many_is_refused_until_one_has_gone(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_sessions=2)
+        app, manager = rig.app(max_sessions=2)
         wires = [rig.wire(app) for _ in range(3)]
         answers = [await wire.start() for wire in wires]
         assert [answer["type"] for answer in answers] == ["started", "started", "error"]
@@ -31,7 +31,7 @@ def test_one_session_too_many_is_refused_until_one_has_gone(rig: Any, settle: Ca
         assert await wires[2].hear() is None
         assert wires[2].closed_with == 4503
         wires[0].vanish(1000)
-        await settle(lambda: hub.live_sessions != 2)
+        await settle(lambda: manager.live_sessions != 2)
         again = rig.wire(app)
         assert (await again.start())["type"] == "started"
         for wire in (wires[1], again):
@@ -43,10 +43,10 @@ def test_one_session_too_many_is_refused_until_one_has_gone(rig: Any, settle: Ca
 
 def test_a_full_machine_admits_nobody_and_serves_those_who_are_there(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_lag_s=3.0)
+        app, manager = rig.app(max_lag_s=3.0)
         first = rig.wire(app)
         await first.start()
-        hub.load.note_lag(4.0)
+        manager.load.note_lag(4.0)
         late = rig.wire(app)
         refusal = await late.start()
         assert refusal["code"] == "busy"
@@ -65,7 +65,7 @@ def test_a_full_machine_admits_nobody_and_serves_those_who_are_there(rig: Any) -
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
-def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
+def test_load_is_what_the_recognizer_did_in_the_last_seconds(rig: Any) -> None:
     stats, answers = BatcherStats(), Answers()
     meter = LoadMeter(lambda: stats, lambda: answers, rig.clock)
     options = ServeOptions(max_response_s=1.0)
@@ -80,7 +80,7 @@ def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
     for _ in range(30):
         second(4, 0.2, 0.2)
     assert meter.response_s == pytest.approx(0.2)
-    assert meter.utilisation == pytest.approx(0.2)
+    assert meter.utilization == pytest.approx(0.2)
     assert meter.refusal(options) is None
     second(4, 20.0, 0.2)  # some that took long, on a machine that is not full
     meter.sample()
@@ -89,7 +89,7 @@ def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
     for _ in range(30):
         second(8, 2.0, 1.0)
     assert meter.response_s == pytest.approx(2.0)
-    assert meter.utilisation == pytest.approx(1.0)
+    assert meter.utilization == pytest.approx(1.0)
     assert "takes 2.0 s" in str(meter.refusal(options))
     meter.forget()
     assert meter.refusal(options) is None
@@ -97,27 +97,27 @@ def test_load_is_what_the_recogniser_did_in_the_last_seconds(rig: Any) -> None:
 
 def test_silence_of_the_client_ends_its_connection_and_then_its_session(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(idle_s=30, grace_s=60)
+        app, manager = rig.app(idle_s=30, grace_s=60)
         wire = rig.wire(app)
         started = await wire.start()
         wire.say(rig.packets(rig.spell([1]))[0])
         wire.say({"type": "ping"})
         await wire.hear()
         rig.clock.time_s += 25
-        await hub.sweep()
+        await manager.sweep()
         wire.say({"type": "ping"})
         assert await wire.hear() == {"type": "pong"}  # 25 s are nothing
         rig.clock.time_s += 31
-        await hub.sweep()
+        await manager.sweep()
         assert [m["code"] for m in await wire.rest()] == ["idle"]
         assert wire.closed_with == 4408
         await wire.task
         rig.clock.time_s += 59
-        await hub.sweep()
-        assert started["session"] in hub.sessions
+        await manager.sweep()
+        assert started["session"] in manager.sessions
         rig.clock.time_s += 2
-        await hub.sweep()
-        assert not hub.sessions
+        await manager.sweep()
+        assert not manager.sessions
         late = rig.wire(app)
         assert (await late.resume(started, 0))["code"] == "unknown_session"
 
@@ -126,7 +126,7 @@ def test_silence_of_the_client_ends_its_connection_and_then_its_session(rig: Any
 
 def test_a_session_that_lasts_too_long_is_finished_in_good_order(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_session_s=600)
+        app, manager = rig.app(max_session_s=600)
         wire = rig.wire(app)
         await wire.start()
         for packet in rig.packets(rig.spell(range(10))):
@@ -134,7 +134,7 @@ def test_a_session_that_lasts_too_long_is_finished_in_good_order(rig: Any) -> No
         wire.say({"type": "ping"})
         await wire.until("pong")
         rig.clock.time_s += 601
-        await hub.sweep()
+        await manager.sweep()
         messages = await wire.rest()
         assert "10 minutes" in messages[-1]["reason"]
         assert wire.closed_with == 1000
@@ -144,10 +144,10 @@ def test_a_session_that_lasts_too_long_is_finished_in_good_order(rig: Any) -> No
 
 def test_who_does_not_start_is_sent_away(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(start_timeout_s=0.02)
+        app, manager = rig.app(start_timeout_s=0.02)
         wire = rig.wire(app)
         assert [m["code"] for m in await wire.rest()] == ["idle"]
-        assert hub.connections == 0
+        assert manager.connections == 0
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -156,25 +156,25 @@ def test_connections_that_do_not_start_are_bounded_and_the_oldest_makes_room(
     rig: Any, settle: Callable[..., Any]
 ) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_connections=3)
+        app, manager = rig.app(max_connections=3)
         waiting = [rig.wire(app) for _ in range(3)]
-        await settle(lambda: hub.connections == 3)
+        await settle(lambda: manager.connections == 3)
         fourth = rig.wire(app)
         assert (await waiting[0].hear())["code"] == "busy"
         assert await waiting[0].hear() is None
         assert waiting[0].closed_with == 4503
-        await settle(lambda: hub.connections == 3)
+        await settle(lambda: manager.connections == 3)
         for wire in (*waiting[1:], fourth):
             wire.vanish()
             await wire.task
-        assert hub.connections == 0
+        assert manager.connections == 0
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_too_many_messages_end_the_session(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_messages_per_s=10)
+        app, manager = rig.app(max_messages_per_s=10)
         wire = rig.wire(app)
         await wire.start()
         for _ in range(21):
@@ -182,7 +182,7 @@ def test_too_many_messages_end_the_session(rig: Any) -> None:
         messages = await wire.rest()
         assert messages[-1]["code"] == "too_fast"
         assert wire.closed_with == 4429
-        assert not hub.sessions
+        assert not manager.sessions
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -215,7 +215,7 @@ def test_sound_faster_than_speech_is_refused(rig: Any) -> None:
 
 def test_a_burst_of_connections_leaves_nothing_behind(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_sessions=20, max_connections=1000)
+        app, manager = rig.app(max_sessions=20, max_connections=1000)
         before = len(asyncio.all_tasks())
         packet = rig.packets(rig.spell([1]))[0]
 
@@ -236,10 +236,10 @@ def test_a_burst_of_connections_leaves_nothing_behind(rig: Any, settle: Callable
         for _ in range(10):
             await asyncio.gather(*(come_and_go(n) for n in range(20)))
             rig.clock.time_s += 61
-            await hub.sweep()
+            await manager.sweep()
         await settle(lambda: len(asyncio.all_tasks()) <= before)
-        assert not hub.sessions
-        assert hub.connections == 0
+        assert not manager.sessions
+        assert manager.connections == 0
         figures = (await rig.get(app, "/metrics"))[1]
         assert "mmpipe_connections 0.0" in figures
         wire = rig.wire(app)  # and there is room

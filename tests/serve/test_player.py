@@ -11,15 +11,17 @@ import pytest
 
 from mmpipe.batching import MonotonicClock
 from mmpipe.client import ClientOptions, LiveClient
-from mmpipe.pipelines.live import Committed, Interrupted, Spoken
+from mmpipe.pipelines.live import CommittedEvent, InterruptedEvent, SpokenEvent
 from mmpipe.serve.server import Server
 
 PAUSE = np.zeros(16_000, np.float32)
 
 
-async def say(rig: Any, hub: Any, wire: Any, started: Any, sound: np.ndarray, *, also: Callable[[], None]) -> list[Any]:
+async def say(
+    rig: Any, manager: Any, wire: Any, started: Any, sound: np.ndarray, *, also: Callable[[], None]
+) -> list[Any]:
     """Say ``sound`` as it would be spoken, and finish. ``also``: done at every half second."""
-    session, packets = hub.sessions[started["session"]], rig.packets(sound)
+    session, packets = manager.sessions[started["session"]], rig.packets(sound)
     for at in range(0, len(packets), 5):
         also()
         for packet in packets[at : at + 5]:
@@ -44,10 +46,10 @@ def test_what_comes_while_the_voice_plays_is_heard_with_headphones_only(
     sound = np.concatenate([rig.spell(range(5)), PAUSE, rig.spell([10, 11]), PAUSE, PAUSE, rig.spell([20, 21])])
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, drafts=False, **fields)
-        assert rig.committed(await say(rig, hub, wire, started, sound, also=lambda: None)) == heard
+        assert rig.committed(await say(rig, manager, wire, started, sound, also=lambda: None)) == heard
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -56,11 +58,11 @@ def test_a_player_that_says_that_it_does_not_play_opens_the_ears(rig: Any) -> No
     sound = np.concatenate([rig.spell(range(5)), PAUSE, rig.spell([10, 11])])
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, drafts=False)
         messages = await say(
-            rig, hub, wire, started, sound, also=lambda: wire.say({"type": "playing", "playing": False})
+            rig, manager, wire, started, sound, also=lambda: wire.say({"type": "playing", "playing": False})
         )
         assert rig.committed(messages) == "w0 w1 w2 w3 w4. w10 w11"
 
@@ -69,7 +71,7 @@ def test_a_player_that_says_that_it_does_not_play_opens_the_ears(rig: Any) -> No
 
 def test_a_client_that_vanished_while_it_played_does_not_leave_its_session_deaf(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True)
         wire.say({"type": "playing", "playing": True})
@@ -86,7 +88,7 @@ def test_a_client_that_vanished_while_it_played_does_not_leave_its_session_deaf(
             back.say(packet)
         back.say({"type": "finish", "packets": len(packets)})
         assert rig.committed(await back.rest()) == "w10 w11"
-        assert not hub.live_sessions
+        assert not manager.live_sessions
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -95,17 +97,17 @@ def test_an_answer_makes_the_voice_stop_and_what_was_not_sent_of_it_is_not_sent(
     sound = np.concatenate([rig.spell(range(5)), PAUSE, rig.spell([10, 11, 12])])
 
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         fields = {"headphones": True, "barge_in": True, "drafts": False}
         started = await wire.start(to="pt", speak=True, **fields)
         wire.reading.clear()
 
         def kinds() -> list[str]:
-            return [entry.kind for entry in hub.sessions[started["session"]].log._entries]
+            return [entry.kind for entry in manager.sessions[started["session"]].log._entries]
 
         packets = rig.packets(sound)
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         for at in range(0, len(packets), 5):
             for packet in packets[at : at + 5]:
                 wire.say(packet)
@@ -125,14 +127,14 @@ def test_an_answer_makes_the_voice_stop_and_what_was_not_sent_of_it_is_not_sent(
 
 def test_a_client_forgets_what_it_was_sent_before_an_interruption(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        hub = rig.hub(MonotonicClock())
-        server = Server(hub, port=0)
+        manager = rig.manager(MonotonicClock())
+        server = Server(manager, port=0)
         serve = asyncio.create_task(server.serve())
         await settle(lambda: server.started)
         url = f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         options = ClientOptions(source="en", to="pt", speak=True, headphones=True, barge_in=True, drafts=False)
         async with LiveClient(url, options) as client:
-            session = hub.sessions[client.session]
+            session = manager.sessions[client.session]
             sound = np.concatenate([rig.spell(range(5)), PAUSE, rig.spell([10, 11, 12]), PAUSE])
             for n, at in enumerate(range(0, len(sound), 8_000), 1):
                 await client.send(sound[at : at + 8_000])
@@ -141,10 +143,13 @@ def test_a_client_forgets_what_it_was_sent_before_an_interruption(rig: Any, sett
             await settle(lambda: session.ended)
             events = [event async for event in client]  # nothing was read before
         kinds = [type(event) for event in events]
-        assert kinds.count(Interrupted) == 1
-        assert Spoken not in kinds[: kinds.index(Interrupted)]
-        assert Spoken in kinds[kinds.index(Interrupted) :]  # the answer, spoken
-        assert " ".join(event.text for event in events if isinstance(event, Committed)) == "w0 w1 w2 w3 w4. w10 w11 w12"
+        assert kinds.count(InterruptedEvent) == 1
+        assert SpokenEvent not in kinds[: kinds.index(InterruptedEvent)]
+        assert SpokenEvent in kinds[kinds.index(InterruptedEvent) :]  # the answer, spoken
+        assert (
+            " ".join(event.text for event in events if isinstance(event, CommittedEvent))
+            == "w0 w1 w2 w3 w4. w10 w11 w12"
+        )
         server.should_exit = True
         await asyncio.wait_for(serve, 20)
 
@@ -157,13 +162,13 @@ def test_what_a_client_says_of_its_player_is_said_again_after_a_lost_connection(
     told: list[bool | None] = []
 
     async def talk() -> None:
-        hub = rig.hub(MonotonicClock())
-        server = Server(hub, port=0)
+        manager = rig.manager(MonotonicClock())
+        server = Server(manager, port=0)
         serve = asyncio.create_task(server.serve())
         await settle(lambda: server.started)
         url = f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         async with LiveClient(url, ClientOptions(source="en", to="pt", speak=True), retry_delays_s=(0.0,)) as client:
-            session = hub.sessions[client.session]
+            session = manager.sessions[client.session]
             monkeypatch.setattr(session._live, "note_playing", told.append)
             await client.send(rig.spell([1]))
             client.note_playing(True)

@@ -22,16 +22,16 @@ from mmpipe.audio.vad import SileroVad
 from mmpipe.client import ClientOptions, LiveClient
 from mmpipe.errors import LanguageError, StageError
 from mmpipe.logs import private_logs
-from mmpipe.pipelines.live import Ended, Event, LiveModels, Warned
+from mmpipe.pipelines.live import EndedEvent, Event, LiveModels, WarningEvent
 from mmpipe.serve import server as server_module
-from mmpipe.serve.hub import Hub
 from mmpipe.serve.options import ServeOptions
 from mmpipe.serve.server import Server, run
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.serve.session_manager import SessionManager
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import Audio, Segment, Sentence, SpeechRequest
 
 LEVEL = 0.005  # as sound is spelled in the fixture ``rig``
-SAID = "quokka"  # begins every word that is recognised
+SAID = "quokka"  # begins every word that is recognized
 SECRET = "xylotomy"  # what a client sends besides
 
 
@@ -81,19 +81,19 @@ def quoting(rig: Any, loud: Callable[[float], SileroVad]) -> LiveModels:
                     raise StageError(f"cannot be spoken: {item.text!r}")
             return [Audio(np.full(self.rate_hz // 10, 0.1, np.float32), self.rate_hz) for _ in items]
 
-    recogniser: Recogniser = Hearing()
+    recognizer: Recognizer = Hearing()
     translator: Translator = Translating()
-    synthesiser: Synthesiser = Speaking()
-    models = LiveModels(recogniser, translators=[translator], synthesisers=[synthesiser])
+    synthesizer: Synthesizer = Speaking()
+    models = LiveModels(recognizer, translators=[translator], synthesizers=[synthesizer])
     models.vad = loud(LEVEL / 2)
     return models
 
 
 @asynccontextmanager
-async def serving(hub: Hub) -> AsyncIterator[str]:
-    server = Server(hub, port=0)
+async def serving(manager: SessionManager) -> AsyncIterator[str]:
+    server = Server(manager, port=0)
     serve = asyncio.create_task(server.serve())
-    while not (server.started and hub.unready is None):
+    while not (server.started and manager.unready is None):
         await asyncio.sleep(0.005)
     try:
         yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -133,8 +133,10 @@ def test_no_word_that_was_said_is_in_any_log_or_metric(
 
     async def run() -> tuple[list[Event], str]:
         with quoting(rig, loud) as models:
-            hub = Hub(models, ServeOptions(max_ahead_s=1e6, transcripts=tmp_path / "kept", audit_log=audit))
-            async with serving(hub) as address:
+            manager = SessionManager(
+                models, ServeOptions(max_ahead_s=1e6, transcripts=tmp_path / "kept", audit_log=audit)
+            )
+            async with serving(manager) as address:
                 events: list[Event] = []
                 for failing in (0, 5, 10, 15, 20, 40, 50):  # each stage, with a library's error and with our own
                     events += await converse(address, rig.spell(sentences(30, failing)))
@@ -144,7 +146,7 @@ def test_no_word_that_was_said_is_in_any_log_or_metric(
                     events += await converse(address, rig.spell(sentences(30)))
                     patch.setattr("mmpipe.serve.session.ServedSession.hear", _raise)
                     events += await converse(address, rig.spell(sentences(30)))
-                    patch.setattr("mmpipe.serve.hub.Hub._check", _raise)
+                    patch.setattr("mmpipe.serve.session_manager.SessionManager._check", _raise)
                     events += await _refused(address, {"type": "start", "source": "en", "hotwords": [SECRET]})
                 await _refused(address, {"type": "start", SECRET: SECRET})
                 await _refused(address, {"type": "start", "voice": SECRET, "to": "pt", "speak": True})
@@ -156,8 +158,8 @@ def test_no_word_that_was_said_is_in_any_log_or_metric(
         events, pages = asyncio.run(run())
         found = written.text
 
-    told = [event.text for event in events if isinstance(event, Warned)]
-    told += [event.reason for event in events if isinstance(event, Ended)]
+    told = [event.text for event in events if isinstance(event, WarningEvent)]
+    told += [event.reason for event in events if isinstance(event, EndedEvent)]
     for what in ("cannot translate", "failed on", "is in no language", "cannot say", "cannot be spoken"):
         assert [text for text in told if what in text and SAID in text.lower()], f"the speaker is told: {what}"
     assert [text for text in told if "cannot hear" in text and SAID in text]
@@ -214,7 +216,7 @@ def test_the_server_runs_with_logs_without_text(written: Any, monkeypatch: pytes
             logging.getLogger("uvicorn.error").debug("< TEXT %s", SECRET)
 
     monkeypatch.setattr(server_module, "Server", Failing)
-    monkeypatch.setattr(server_module, "Hub", Failing)
+    monkeypatch.setattr(server_module, "SessionManager", Failing)
     run(port=0, models=Any)
     assert "ValueError" in written.text
     assert SECRET not in written.text
@@ -222,9 +224,9 @@ def test_the_server_runs_with_logs_without_text(written: Any, monkeypatch: pytes
 
 def test_a_client_writes_down_neither_its_key_nor_what_it_is_told(written: Any, rig: Any) -> None:
     async def run() -> list[Event]:
-        hub = rig.hub(max_ahead_s=1e6, api_keys=(SECRET,))
-        hub.unready = "warming up"
-        async with serving(hub) as address:
+        manager = rig.manager(max_ahead_s=1e6, api_keys=(SECRET,))
+        manager.unready = "warming up"
+        async with serving(manager) as address:
             return await converse(address, rig.spell(range(5)), api_key=SECRET)
 
     logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # the server's side of it

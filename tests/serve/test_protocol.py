@@ -20,7 +20,7 @@ SAID = list(range(12))
 
 def test_a_session_from_start_to_end(rig: Any) -> None:
     async def talk() -> None:
-        app, _hub = rig.app()
+        app, _manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, headphones=True)
         assert started["type"] == "started"
@@ -97,7 +97,7 @@ def test_what_is_not_wanted_is_not_sent(rig: Any) -> None:
 )
 def test_a_wrong_start_gets_one_clear_error(rig: Any, message: Any, says: str) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         wire.say(message)
         (error,) = await wire.rest()
@@ -106,7 +106,7 @@ def test_a_wrong_start_gets_one_clear_error(rig: Any, message: Any, says: str) -
         assert says in error["text"]
         assert "secret-of-mine" not in error["text"]
         assert wire.closed_with == 4400
-        assert not hub.sessions
+        assert not manager.sessions
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -128,7 +128,7 @@ def test_a_wrong_start_gets_one_clear_error(rig: Any, message: Any, says: str) -
 )
 def test_a_wrong_message_ends_its_session_and_no_other(rig: Any, message: Any, code: int) -> None:
     async def talk() -> None:
-        app, _hub = rig.app()
+        app, _manager = rig.app()
         good, bad = rig.wire(app), rig.wire(app)
         await good.start()
         await bad.start()
@@ -236,8 +236,8 @@ def test_a_ping_is_answered(rig: Any) -> None:
 
 def test_health_readiness_and_metrics(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(warm_up=(("en", "pt"),))
-        hub.unready = "models are being warmed up"
+        app, manager = rig.app(warm_up=(("en", "pt"),))
+        manager.unready = "models are being warmed up"
         rig.reader.gate.clear()
         assert (await rig.get(app, "/health"))[0] == 200
         async with app.router.lifespan_context(app):
@@ -259,7 +259,7 @@ def test_health_readiness_and_metrics(rig: Any) -> None:
         figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         assert figures["mmpipe_sessions_started_total"] == "1.0"
         assert figures['mmpipe_sessions_ended_total{cause="finished"}'] == "1.0"
-        assert figures['mmpipe_packets_total{fate="received"}'] == "60.0"
+        assert figures['mmpipe_packets_total{status="received"}'] == "60.0"
         assert float(figures["mmpipe_heard_seconds_total"]) == pytest.approx(6.0)
         assert float(figures['mmpipe_stage_items_total{stage="reader"}']) > 1
         assert figures['mmpipe_connections_closed_total{code="busy"}'] == "1.0"
@@ -270,9 +270,9 @@ def test_health_readiness_and_metrics(rig: Any) -> None:
 
 def test_a_failing_warm_up_is_told(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         rig.reader.failing = 10
-        await hub.warm_up()
+        await manager.warm_up()
         status, text = await rig.get(app, "/ready")
         assert status == 503
         assert "out of order" in text
@@ -290,8 +290,8 @@ def test_a_warm_up_that_fails_in_a_library_is_told(
     monkeypatch.setattr(rig.models.translator, "translate", fail)
 
     async def talk() -> None:
-        app, hub = rig.app(warm_up=(("en", "pt"),))
-        await hub.warm_up()
+        app, manager = rig.app(warm_up=(("en", "pt"),))
+        await manager.warm_up()
         status, text = await rig.get(app, "/ready")
         assert status == 503
         assert "warm-up failed" in text
@@ -323,7 +323,7 @@ def test_sound_at_other_rates_is_resampled(rig: Any) -> None:
     """The reader finds levels only, so the words are as they were."""
 
     async def talk() -> None:
-        app, _hub = rig.app()
+        app, _manager = rig.app()
         wire = rig.wire(app)
         await wire.start(rate_hz=48_000)
         sound = np.repeat(rig.spell(SAID), 3)

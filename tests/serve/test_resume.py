@@ -18,7 +18,7 @@ def seqs(messages: list[Any]) -> list[int]:
 
 def test_a_client_that_vanishes_in_a_word_resumes_with_nothing_lost_or_repeated(rig: Any, settle: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         sound = rig.packets(rig.spell(SAID))
         wire = rig.wire(app)
         started = await wire.start(to="pt")
@@ -26,7 +26,7 @@ def test_a_client_that_vanishes_in_a_word_resumes_with_nothing_lost_or_repeated(
         chance = random.Random(7)
         place = 0
         for cut in (33, 52, 118):  # in the middle of words
-            session = hub.sessions[started["session"]]
+            session = manager.sessions[started["session"]]
             for packet in sound[place : session.next_packet]:
                 wire.say(packet)
             await rig.speak(session, [wire], sound[session.next_packet : cut])
@@ -54,7 +54,7 @@ def test_events_that_were_lost_on_the_way_are_sent_again(rig: Any, settle: Any) 
     """All events of the first connection are lost: the client says that it has received none."""
 
     async def talk() -> None:
-        app, _hub = rig.app()
+        app, _manager = rig.app()
         sound = rig.packets(rig.spell(SAID))
         first = rig.wire(app)
         started = await first.start(to="pt", speak=True, headphones=True)
@@ -87,8 +87,8 @@ def test_packets_late_duplicated_and_out_of_order_make_no_difference(rig: Any) -
         wire.say({"type": "finish", "packets": len(sound)})
         assert rig.committed(await wire.rest()) == rig.text(SAID)
         figures = (await rig.get(app, "/metrics"))[1]
-        assert 'mmpipe_packets_total{fate="repeated"} 38.0' in figures
-        assert 'mmpipe_packets_total{fate="lost"} 0.0' in figures
+        assert 'mmpipe_packets_total{status="repeated"} 38.0' in figures
+        assert 'mmpipe_packets_total{status="lost"} 0.0' in figures
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
@@ -107,14 +107,14 @@ def test_lost_packets_are_silence_and_times_stay_true(rig: Any) -> None:
         assert rig.committed(messages) == rig.text([n for n in SAID if n != 10])
         words = [word for m in messages if m["type"] == "committed" for word in m["words"]]
         assert words[10]["start_s"] == pytest.approx(11 * 0.5, abs=0.01)
-        assert 'mmpipe_packets_total{fate="lost"} 5.0' in (await rig.get(app, "/metrics"))[1]
+        assert 'mmpipe_packets_total{status="lost"} 5.0' in (await rig.get(app, "/metrics"))[1]
 
     asyncio.run(asyncio.wait_for(talk(), 60))
 
 
 def test_the_new_connection_takes_over_from_one_that_is_dead_without_knowing(rig: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         old, new = rig.wire(app), rig.wire(app)
         started = await old.start()
         assert (await new.resume(started, 0))["type"] == "started"
@@ -122,7 +122,7 @@ def test_the_new_connection_takes_over_from_one_that_is_dead_without_knowing(rig
         assert old.closed_with == 4409
         new.say({"type": "ping"})
         assert await new.hear() == {"type": "pong"}
-        assert len(hub.sessions) == 1
+        assert len(manager.sessions) == 1
         new.vanish(1000)
         await new.task
 
@@ -149,11 +149,11 @@ def test_a_session_is_given_to_nobody_else(rig: Any) -> None:
 
 def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
+        app, manager = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, headphones=True)
         sound = rig.packets(rig.spell(SAID))  # six sentences of 96 kB of sound each
-        await rig.speak(hub.sessions[started["session"]], [wire], sound)
+        await rig.speak(manager.sessions[started["session"]], [wire], sound)
         wire.vanish()
         await wire.task
         late = rig.wire(app)
@@ -164,10 +164,10 @@ def test_what_is_not_kept_any_more_is_said_and_not_skipped(rig: Any, settle: Any
 
 def test_what_was_acknowledged_is_said_to_be_gone_to_a_client_that_has_forgotten_it(rig: Any, settle: Any) -> None:
     async def talk() -> None:
-        app, hub = rig.app()
+        app, manager = rig.app()
         wire = rig.wire(app)
         started = await wire.start()
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         await rig.speak(session, [wire], rig.packets(rig.spell(SAID))[:100])
         seen = seqs(await wire.until("committed"))
         wire.say({"type": "ack", "event": seen[-1]})
@@ -188,11 +188,11 @@ def test_a_client_that_never_acknowledges_may_come_back_too(rig: Any, settle: Ca
     """Its log is full of what it has received: that gives way to what is said while it is away."""
 
     async def talk() -> None:
-        app, hub = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
+        app, manager = rig.app(replay_bytes=200_000, max_unsent_bytes=150_000)
         sound = rig.packets(rig.spell(SAID))
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, headphones=True)
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         await rig.speak(session, [wire], sound[:100])  # four sentences of 96 kB of sound each
         await settle(lambda: session.listener.sent_seq == session.log.last_seq)
         last = session.log.last_seq
@@ -215,15 +215,15 @@ def test_a_client_that_never_acknowledges_may_come_back_too(rig: Any, settle: Ca
 
 def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        app, hub = rig.app(max_unsent_bytes=250_000, close_timeout_s=0.05, max_messages_per_s=1_000)
+        app, manager = rig.app(max_unsent_bytes=250_000, close_timeout_s=0.05, max_messages_per_s=1_000)
         other, slow = rig.wire(app), rig.wire(app)
         await other.start()
         started = await slow.start(to="pt", speak=True, headphones=True)
         slow.reading.clear()
         sound = rig.packets(rig.spell(SAID))
-        await rig.speak(hub.sessions[started["session"]], [other, slow], sound[:100])
+        await rig.speak(manager.sessions[started["session"]], [other, slow], sound[:100])
         await asyncio.wait_for(slow.task, 10)  # the server has given up on it
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         assert not session.ended
         assert session.log.replaced > 0  # partials thinned out first
         assert 'mmpipe_connections_closed_total{code="slow"} 1.0' in (await rig.get(app, "/metrics"))[1]
@@ -245,10 +245,10 @@ def test_a_client_that_does_not_read_is_disconnected_and_can_resume(rig: Any, se
 
 def test_events_that_nobody_fetches_end_the_session_before_memory_does(rig: Any, settle: Callable[..., Any]) -> None:
     async def talk() -> None:
-        app, hub = rig.app(replay_bytes=300_000, max_unsent_bytes=299_999, close_timeout_s=0.05)
+        app, manager = rig.app(replay_bytes=300_000, max_unsent_bytes=299_999, close_timeout_s=0.05)
         wire = rig.wire(app)
         started = await wire.start(to="pt", speak=True, headphones=True)
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         wire.reading.clear()  # sound goes on coming, but nobody reads
         await rig.speak(session, [wire], rig.packets(rig.spell(SAID)))
         await settle(lambda: session.ended)

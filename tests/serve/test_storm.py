@@ -49,8 +49,10 @@ def test_fifty_connects_and_disconnects_a_second_for_a_minute_leave_nothing(
     kept: list[tuple[int, int, int]] = []  # objects, threads, bytes resident, as time goes on
 
     async def storm() -> None:
-        hub = rig.hub(MonotonicClock(), max_sessions=SECONDS * A_SECOND, max_connections=4 * A_SECOND, grace_s=0.0)
-        server = Server(hub, port=0)
+        manager = rig.manager(
+            MonotonicClock(), max_sessions=SECONDS * A_SECOND, max_connections=4 * A_SECOND, grace_s=0.0
+        )
+        server = Server(manager, port=0)
         serve = asyncio.create_task(server.serve())
         await settle(lambda: server.started)
         url = f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1/live"
@@ -60,13 +62,13 @@ def test_fifty_connects_and_disconnects_a_second_for_a_minute_leave_nothing(
             await asyncio.gather(*(come_and_go(url, n, packet) for n in range(A_SECOND)))
             await pause
             if second % 20 == 19:
-                while hub.sessions or hub.connections:  # those who left last
-                    await hub.sweep()
+                while manager.sessions or manager.connections:  # those who left last
+                    await manager.sweep()
                     await asyncio.sleep(0.005)
                 await settle(lambda: len(asyncio.all_tasks()) <= tasks)
                 gc.collect()
                 kept.append((len(gc.get_objects()), threading.active_count(), psutil.Process().memory_info().rss))
-        figures = hub.metrics.render().decode()
+        figures = manager.metrics.render().decode()
         assert "mmpipe_connections 0.0" in figures
         (started,) = re.findall(r"mmpipe_sessions_started_total (\d+)", figures)
         assert SECONDS * A_SECOND / 2 <= int(started) <= SECONDS * A_SECOND * 3 / 4

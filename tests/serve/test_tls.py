@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from mmpipe.cli.app import app as cli
 from mmpipe.client import ClientOptions, LiveClient
 from mmpipe.errors import InputError
-from mmpipe.pipelines.live import Committed
+from mmpipe.pipelines.live import CommittedEvent
 from mmpipe.serve.network import NetworkOptions
 from mmpipe.serve.server import Server
 
@@ -55,8 +55,8 @@ def certificate(folder: Path, password: bytes | None = None) -> tuple[Path, Path
 
 
 @asynccontextmanager
-async def serving(hub: Any, cert: Path, key: Path, **limits: Any) -> AsyncIterator[tuple[Server, int]]:
-    server = Server(hub, port=0, network=NetworkOptions(tls_cert=cert, tls_key=key, **limits))
+async def serving(manager: Any, cert: Path, key: Path, **limits: Any) -> AsyncIterator[tuple[Server, int]]:
+    server = Server(manager, port=0, network=NetworkOptions(tls_cert=cert, tls_key=key, **limits))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)
@@ -78,14 +78,14 @@ def test_a_client_hears_every_word_over_wss(rig: Any, tmp_path: Path, monkeypatc
 
     async def talk() -> None:
         async with (
-            serving(rig.hub(), cert, key) as (_, port),
+            serving(rig.manager(), cert, key) as (_, port),
             LiveClient(f"wss://localhost:{port}", ClientOptions(source="en")) as client,
         ):
             sound = rig.spell(words)
             for at in range(0, len(sound), 1600):
                 await client.send(sound[at : at + 1600])
             await client.finish()
-            heard = [event.text async for event in client if isinstance(event, Committed)]
+            heard = [event.text async for event in client if isinstance(event, CommittedEvent)]
             assert " ".join(heard) == rig.text(words)
 
     run(talk())
@@ -95,7 +95,7 @@ def test_it_speaks_tls_1_2_and_later_and_knows_that_it_does(rig: Any, tmp_path: 
     cert, key = certificate(tmp_path)
 
     async def talk() -> None:
-        async with serving(rig.hub(), cert, key) as (_, port):
+        async with serving(rig.manager(), cert, key) as (_, port):
             for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                 context = ssl.create_default_context(cafile=str(cert))
                 context.minimum_version = context.maximum_version = version
@@ -119,7 +119,7 @@ def test_handshakes_that_are_not_finished_end_and_plain_text_is_no_traceback(
     cert, key = certificate(tmp_path)
 
     async def talk() -> None:
-        async with serving(rig.hub(), cert, key, request_timeout_s=0.3) as (server, port):
+        async with serving(rig.manager(), cert, key, request_timeout_s=0.3) as (server, port):
             for sent in (b"", b"\x16\x03\x01\x02\x00\x01", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(sent)

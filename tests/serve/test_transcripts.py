@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mmpipe.cli import app as command
 from mmpipe.errors import InputError
-from mmpipe.pipelines.live import Committed, Event, Partial
+from mmpipe.pipelines.live import CommittedEvent, Event, PartialEvent
 from mmpipe.serve.options import ServeOptions
 from mmpipe.serve.transcripts import DAY_S, TranscriptKeys, TranscriptStore, new_key_file
 
@@ -24,7 +24,7 @@ BEGAN_S = 1_800_000_000.0
 
 def said(seq: int, text: str = SECRET) -> Event:
     times = {"seq": seq, "emitted_s": 0.0, "start_s": 0.0, "end_s": 1.0}
-    return Committed(**times, heard_until_s=1.0, text=f"{text} {seq}", language="en", words=())
+    return CommittedEvent(**times, heard_until_s=1.0, text=f"{text} {seq}", language="en", words=())
 
 
 def mode(path: Path) -> int:
@@ -46,7 +46,7 @@ def kept(store: TranscriptStore, session: str = "0123abcd", count: int = 3) -> P
     writer = store.begin(session)
     for seq in range(1, count + 1):
         writer.add(said(seq))
-    writer.add(Partial(seq=9, emitted_s=0, start_s=0, end_s=0, heard_until_s=0, text="hm", language="en"))
+    writer.add(PartialEvent(seq=9, emitted_s=0, start_s=0, end_s=0, heard_until_s=0, text="hm", language="en"))
     writer.close()
     return writer.path
 
@@ -189,11 +189,11 @@ def test_a_server_looks_at_once_and_then_daily(rig: Any, tmp_path: Path, settle:
     async def talk() -> None:
         old = kept(TranscriptStore(tmp_path / "kept"))
         os.utime(old, (1e9, 1e9))
-        hub = rig.hub(transcripts=tmp_path / "kept", keep_days=1, audit_log=tmp_path / "audit.jsonl")
-        await hub.sweep()
+        manager = rig.manager(transcripts=tmp_path / "kept", keep_days=1, audit_log=tmp_path / "audit.jsonl")
+        await manager.sweep()
         await settle(lambda: not old.exists())
-        await hub.stop()
-        hub.audit.close()
+        await manager.stop()
+        manager.audit.close()
 
     asyncio.run(asyncio.wait_for(talk(), 60))
     assert "transcripts.expired" in (tmp_path / "audit.jsonl").read_text()
@@ -203,10 +203,10 @@ def test_a_session_whose_transcript_cannot_be_kept_says_so_once_and_goes_on(
     rig: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def talk() -> None:
-        app, hub = rig.app(transcripts=tmp_path / "kept")
+        app, manager = rig.app(transcripts=tmp_path / "kept")
         wire = rig.wire(app)
         started = await wire.start()
-        session = hub.sessions[started["session"]]
+        session = manager.sessions[started["session"]]
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, session._transcript._file)
         os.close(full)

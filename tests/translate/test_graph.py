@@ -103,7 +103,7 @@ def test_speech_can_only_be_the_first_step(fake: Any) -> None:
     [
         ({("en", "pt"): GOOD}, ("en", "es"), ["sudo apt-get install apertium apertium-eng-spa (", "'mmpipe[llama]'"]),
         ({("en", "pt"): GOOD, ("pt", "es"): FAIR}, ("en", "it"), ["apertium-spa-ita", "cg3"]),
-        ({("en", "pt"): GOOD}, ("en", "de"), ["mmpipe pull gemma3-270m --accept-licence", "gaudi/opus-mt-en-de"]),
+        ({("en", "pt"): GOOD}, ("en", "de"), ["mmpipe pull gemma3-270m --accept-license", "gaudi/opus-mt-en-de"]),
         ({("en", "pt"): GOOD}, ("zh", "pt"), ["gemma3-270m"]),  # into English, and on
         ({("en", "pt"): GOOD}, ("ko", "th"), ["hf:michaelfeil/ct2fast-m2m100_418M"]),
     ],

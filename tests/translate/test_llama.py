@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmpipe.errors import LicenceError, StageError
+from mmpipe.errors import LicenseError, StageError
 from mmpipe.translate.llama import EXAMPLES, PAIRS, GemmaTranslator, LlamaTranslator
 from mmpipe.types import Sentence, Tier
 
@@ -75,8 +75,8 @@ def test_the_examples_are_complete() -> None:
 
 def test_gemma_is_not_fetched_before_its_terms_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMPIPE_CACHE", str(tmp_path))
-    monkeypatch.delenv("MMPIPE_ACCEPT_LICENCE", raising=False)
-    with pytest.raises(LicenceError, match="--accept-licence"):
+    monkeypatch.delenv("MMPIPE_ACCEPT_LICENSE", raising=False)
+    with pytest.raises(LicenseError, match="--accept-license"):
         GemmaTranslator()
 
 

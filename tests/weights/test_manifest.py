@@ -47,9 +47,9 @@ def test_the_hub_is_tried_first_where_it_has_anything() -> None:
         assert "hub" not in kinds[1:], entry.name
 
 
-def test_a_licence_outside_spdx_is_marked_as_restricted() -> None:
+def test_a_license_outside_spdx_is_marked_as_restricted() -> None:
     for entry in ENTRIES.values():
-        assert entry.licence.startswith("LicenseRef-") == (entry.restrictions is not None), entry.name
+        assert entry.license.startswith("LicenseRef-") == (entry.restrictions is not None), entry.name
 
 
 def test_kokoro_has_all_its_voices() -> None:

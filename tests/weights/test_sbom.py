@@ -11,15 +11,15 @@ from mmpipe.weights import manifest
 TOOL = Path(__file__).parents[2] / "tools" / "sbom.py"
 
 
-def test_every_file_of_every_model_is_listed_with_its_digest_and_licence() -> None:
+def test_every_file_of_every_model_is_listed_with_its_digest_and_license() -> None:
     model = runpy.run_path(str(TOOL))["model"]
     tables = tomllib.loads((Path(manifest.__file__).parent / "manifest.toml").read_text("utf-8"))
     for name, entry in manifest.entries().items():
         component = model(name, tables[name])
         digests = {file["name"]: file["hashes"][0]["content"] for file in component["components"]}
         assert digests == {file.name: file.sha256 for file in entry.files}
-        (licence,) = component["licenses"]
+        (terms,) = component["licenses"]
         if entry.restrictions:
-            assert licence["license"]["url"] == entry.restrictions.url
+            assert terms["license"]["url"] == entry.restrictions.url
         else:
-            assert licence["license"] == {"id": entry.licence}
+            assert terms["license"] == {"id": entry.license}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmpipe.errors import DigestMismatchError
-from mmpipe.weights import archives, hub, npm, pypi
+from mmpipe.weights import archives, huggingface, npm, pypi
 from mmpipe.weights.limits import SourceError
 from mmpipe.weights.manifest import File, Part, Source
 
@@ -189,9 +189,9 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_with_a_timeout(monkeypatch
     monkeypatch.setattr("huggingface_hub.get_session", Session)
     for _ in range(3):
         with pytest.raises(SourceError, match="does not answer"):
-            hub.require_answer()
-    assert asked == [{"url": "https://huggingface.co", "timeout": hub.PROBE_TIMEOUT_S}]
-    assert hub.PROBE_TIMEOUT_S < 5
+            huggingface.require_answer()
+    assert asked == [{"url": "https://huggingface.co", "timeout": huggingface.PROBE_TIMEOUT_S}]
+    assert huggingface.PROBE_TIMEOUT_S < 5
 
 
 def test_a_name_server_that_hangs_does_not_hang_us(monkeypatch) -> None:
@@ -202,9 +202,9 @@ def test_a_name_server_that_hangs_does_not_hang_us(monkeypatch) -> None:
             release.wait(60)
 
     monkeypatch.setattr("huggingface_hub.get_session", Session)
-    monkeypatch.setattr(hub, "PROBE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(huggingface, "PROBE_TIMEOUT_S", 0.01)
     try:
-        assert not hub.answers("https://hub.invalid")
+        assert not huggingface.answers("https://huggingface.invalid")
     finally:
         release.set()
 
@@ -213,7 +213,7 @@ def test_a_closed_port_is_no_hub(monkeypatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"http://127\.0\.0\.1:9 does not answer"):
-        hub.require_answer()
+        huggingface.require_answer()
 
 
 def test_files_come_from_the_mirror_that_is_set(web, monkeypatch, staging, progress, seen) -> None:
@@ -222,7 +222,9 @@ def test_files_come_from_the_mirror_that_is_set(web, monkeypatch, staging, progr
     commit = "c" * 40
     web.put_repository("org/model", commit, {"deep/model.bin": b"weights"}, frozenset())
     source = Source("hub", {"model.bin": (Part(f"org/model@{commit}", "deep/model.bin"),)})
-    assert contents(hub.fetch(source, [File("model.bin", 7, None)], staging, progress)) == {"model.bin": b"weights"}
+    assert contents(huggingface.fetch(source, [File("model.bin", 7, None)], staging, progress)) == {
+        "model.bin": b"weights"
+    }
     assert seen[-1] == (7, 7, "model.bin")
 
 
@@ -231,7 +233,7 @@ def test_a_file_that_the_hub_lacks_is_told(web, monkeypatch, staging, progress) 
     monkeypatch.setenv("HF_ENDPOINT", web.url)
     source = Source("hub", {"model.bin": (Part("org/model@main", "model.bin"),)})
     with pytest.raises(SourceError, match=r"org/model does not give model\.bin"):
-        contents(hub.fetch(source, [File("model.bin", 7, None)], staging, progress))
+        contents(huggingface.fetch(source, [File("model.bin", 7, None)], staging, progress))
 
 
 def test_a_program_that_is_not_there_is_told(staging, progress, monkeypatch) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from mmpipe.audio.features import WHISPER_FRAMES_PER_S, WHISPER_HOP, WHISPER_MAX_FRAMES, whisper_log_mel
 from mmpipe.errors import InputError, LanguageError
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, SpeechWindow, Word
 from mmpipe.weights import fetch
 
@@ -46,7 +46,7 @@ class WhisperOptions:
     short_context: bool = True  # False: always encode 30 s
     min_context_s: float = 10.0  # the error rate is that of 30 s; at 8 s it begins to rise, below 5 s the decoder loops
     tail_s: float = 2.0  # silence after the speech, which tells the decoder that it has ended
-    max_compression: float = 2.4  # text that zlib compresses more than this is a loop
+    compression_ratio_threshold: float = 2.4  # text that zlib compresses more than this is a loop
     min_avg_logprob: float = -1.0  # below: a guess
     max_tokens_per_s: float = 12.0  # nobody speaks faster; more is a loop (our own threshold)
     # Both together: there was no speech. Over real clips no_speech_prob stays under 0.3 and avg_logprob over -0.7;
@@ -55,7 +55,7 @@ class WhisperOptions:
     silence_avg_logprob: float = -0.5
 
 
-class Whisper(Recogniser):
+class Whisper(Recognizer):
     """Whisper for CTranslate2. ``weights``: a name that ``mmpipe models`` lists, or a folder with a converted model.
 
     Raises:
@@ -107,7 +107,7 @@ class Whisper(Recogniser):
     def group(self, item: SpeechWindow) -> Hashable:
         # Rows of a batch may differ in language, which is one token of the prompt, in what it is chosen from, and in
         # whether they are tried again.
-        return replace(item.options, language=None, languages=(), second_try=True)
+        return replace(item.options, language=None, languages=(), retry_full_context=True)
 
     def warmup(self) -> None:
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
@@ -120,9 +120,9 @@ class Whisper(Recogniser):
         found = self._decode(items, full_context=not self.options.short_context, beam_size=options.beam_size)
         doubtful = [n for n, hypothesis in enumerate(found) if self._is_doubtful(hypothesis, items[n])]
         for n in doubtful:
-            if not items[n].options.second_try and self._is_loop(found[n], items[n]):
+            if not items[n].options.retry_full_context and self._is_loop(found[n], items[n]):
                 found[n].text, found[n].words = "", ()
-        doubtful = [n for n in doubtful if items[n].options.second_try]
+        doubtful = [n for n in doubtful if items[n].options.retry_full_context]
         if doubtful:
             again = self._decode([items[n] for n in doubtful], full_context=True, beam_size=max(5, options.beam_size))
             for n, hypothesis in zip(doubtful, again, strict=True):
@@ -271,7 +271,7 @@ class Whisper(Recogniser):
 
     def _is_loop(self, hypothesis: _Hypothesis, item: SpeechWindow) -> bool:
         too_many = len(hypothesis.tokens) > self.options.max_tokens_per_s * max(item.audio.duration_s, 1.0)
-        return too_many or _compression(hypothesis.text) > self.options.max_compression
+        return too_many or _compression(hypothesis.text) > self.options.compression_ratio_threshold
 
     def _align(self, items: Sequence[SpeechWindow], hypotheses: list[_Hypothesis], encoded: Any) -> None:
         """Give each hypothesis its words, from the decoder's cross-attention (openai/whisper, timing.py)."""
@@ -335,7 +335,7 @@ class Whisper(Recogniser):
         options = self.options
         unlikely = hypothesis.avg_logprob < options.silence_avg_logprob
         silent = unlikely and hypothesis.no_speech_prob > options.max_no_speech
-        loop = _compression(hypothesis.text) > options.max_compression
+        loop = _compression(hypothesis.text) > options.compression_ratio_threshold
         if silent or loop:
             why = "a loop" if loop else "no speech"
             logger.info("dropped %d characters as %s", len(hypothesis.text), why)

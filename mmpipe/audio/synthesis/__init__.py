@@ -1,4 +1,4 @@
-"""Text to speech: engines, and :class:`Speaker` above them.
+"""Text to speech: engines, and :class:`TextToSpeech` above them.
 
 >>> from mmpipe.audio.synthesis import Speaker
 >>> audio = Speaker().speak("Bom dia!", "pt")
@@ -6,9 +6,9 @@
 
 from mmpipe.audio.synthesis.espeak import Espeak
 from mmpipe.audio.synthesis.kokoro import Kokoro
-from mmpipe.audio.synthesis.normalise import normalise
+from mmpipe.audio.synthesis.normalize import normalize
 from mmpipe.audio.synthesis.phonemes import phonemes
 from mmpipe.audio.synthesis.piper import Piper
-from mmpipe.audio.synthesis.speak import Runner, Speaker
+from mmpipe.audio.synthesis.text_to_speech import Runner, TextToSpeech
 
-__all__ = ["Espeak", "Kokoro", "Piper", "Runner", "Speaker", "normalise", "phonemes"]
+__all__ = ["Espeak", "Kokoro", "Piper", "Runner", "TextToSpeech", "normalize", "phonemes"]

@@ -1,4 +1,4 @@
-"""espeak-ng's own voice: a formant synthesiser, robotic, instant, for more than a hundred languages.
+"""espeak-ng's own voice: a formant synthesizer, robotic, instant, for more than a hundred languages.
 
 Its use is where no better voice is: every language that espeak-ng knows can be heard. It is GPL-3, hence an extra.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from mmpipe.audio.synthesis.espeakng import espeak_ng
 from mmpipe.errors import InputError
-from mmpipe.stage import Synthesiser
+from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _INT16_SCALE = np.float32(1 / 32768)
 
 
-class Espeak(Synthesiser):
+class Espeak(Synthesizer):
     """Voices are named as espeak-ng names them: "pt-br", "en-gb-scotland".
 
     Raises:

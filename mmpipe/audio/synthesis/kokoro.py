@@ -17,7 +17,7 @@ import numpy as np
 from mmpipe.audio.synthesis.kokoro_phonemes import phonemiser
 from mmpipe.audio.synthesis.onnx_session import open_session
 from mmpipe.errors import InputError, WeightsError
-from mmpipe.stage import Synthesiser
+from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
 from mmpipe.weights import fetch
 
@@ -44,7 +44,7 @@ _DEFAULT_VOICES = frozenset(
 _CUTS = (re.compile(r"[.!?…;:,—]+[”)]? "), re.compile(" "))
 
 
-class Kokoro(Synthesiser):
+class Kokoro(Synthesizer):
     """Voices of good quality at a fraction of real time on two cores.
 
     ``weights``: a folder with ``model.onnx``, ``vocab.json`` and ``voices/NAME.bin`` (float32, (510, 256)); None:

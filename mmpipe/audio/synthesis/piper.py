@@ -15,7 +15,7 @@ import numpy as np
 from mmpipe.audio.synthesis.onnx_session import open_session
 from mmpipe.audio.synthesis.phonemes import phonemes
 from mmpipe.errors import InputError, WeightsError
-from mmpipe.stage import Synthesiser
+from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
 from mmpipe.weights import fetch
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BEGIN, _END, _PAD = "^", "$", "_"
 
 
-class Piper(Synthesiser):
+class Piper(Synthesizer):
     """One Piper voice, of one or more speakers.
 
     ``weights``: a folder with one ``NAME.onnx`` and its ``NAME.onnx.json``; None: the known weights

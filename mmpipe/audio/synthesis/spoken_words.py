@@ -1,6 +1,6 @@
 """How a language says what is written in signs: months, money, units, symbols, abbreviations, letters.
 
-One file a language in ``spoken/``, ``LANGUAGE.toml``; ``normalise`` has the rules that use them. A new language is a
+One file a language in ``spoken/``, ``LANGUAGE.toml``; ``normalize`` has the rules that use them. A new language is a
 new file there and needs no code.
 """
 

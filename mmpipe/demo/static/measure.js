@@ -5,7 +5,7 @@ import { last } from "./session.js";
 const EVERY_MS = 2000;
 const SENTENCES = 8;
 const STEPS = [
-  ["recognised", "Recognised"],
+  ["recognized", "Recognized"],
   ["committed", "Committed"],
   ["translated", "Translated"],
   ["spoken", "Voice begins"],

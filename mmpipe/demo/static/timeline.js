@@ -1,4 +1,4 @@
-// When each sentence was captured, recognised, committed, translated and spoken, by the clock of this browser: what the
+// When each sentence was captured, recognized, committed, translated and spoken, by the clock of this browser: what the
 // visitor really waits for, network included.
 
 const NEAR_S = 0.15;   // a caption that ends this close to the end of a sentence shows its last word
@@ -6,7 +6,7 @@ const JUMP_S = 0.05;   // between the clock of the sound and the browser's, wort
 
 /**
  * Delays in seconds after the end of the sentence was captured; null: it did not happen.
- * @typedef {{text: string, start_s: number, end_s: number, recognised: number|null, committed: number|null,
+ * @typedef {{text: string, start_s: number, end_s: number, recognized: number|null, committed: number|null,
  *            translated: number|null, spoken: number|null}} Sentence
  */
 
@@ -63,7 +63,7 @@ export class Timeline {
     const delay = (shown) => (shown ? Math.max(0, shown.at - ended) : null);
     return {
       text, start_s, end_s,
-      recognised: delay(reached[0]),
+      recognized: delay(reached[0]),
       committed: delay(reached.find(({ committed }) => committed)),
       translated: translation === null ? null : Math.max(0, at - ended),
       spoken: null,

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape
-from mmpipe.fusion.checkpoint import Fits
+from mmpipe.fusion.checkpoint import AdapterTarget
 
 if TYPE_CHECKING:
     from mmpipe.fusion.language_model import LanguageModel
@@ -27,7 +27,7 @@ _KIND = "audio projector"
 _WEIGHTS = "projector.safetensors"
 
 
-def write(folder: Path, projector: AudioProjector, fits: Fits) -> None:
+def write(folder: Path, projector: AudioProjector, fits: AdapterTarget) -> None:
     """``fits``: ``encoder`` is the ``identity`` of the speech encoder."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to("cpu", torch.float16) for name, value in projector.state_dict().items()}
@@ -53,7 +53,7 @@ def read(folder: Path, language_model: LanguageModel, encoder: str) -> AudioProj
     """
     config = _config(folder)
     try:
-        fits, shape = Fits(**config["fits"]), ProjectorShape(**config["shape"])
+        fits, shape = AdapterTarget(**config["fits"]), ProjectorShape(**config["shape"])
         content = (folder / _WEIGHTS).read_bytes()
     except (OSError, KeyError, TypeError, InputError) as error:
         raise WeightsError(f"The audio projector in {folder} cannot be loaded: {error}. Train it again.") from error

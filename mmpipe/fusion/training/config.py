@@ -67,7 +67,7 @@ class DataConfig(_Strict):
         return self
 
 
-class OptimiserConfig(_Strict):
+class OptimizerConfig(_Strict):
     steps: int = Field(ge=1)
     #: rows in one step, mostly of one picture each; of spoken questions: recordings
     batch_pictures: int = Field(default=4, ge=1)
@@ -89,7 +89,7 @@ class RunConfig(_Strict):
     language_model: str = "smollm2-135m"
     seed: int = 0
     lora: LoraConfig = LoraConfig()
-    optimiser: OptimiserConfig
+    optimizer: OptimizerConfig
 
     @classmethod
     def read(cls, path: Path) -> Self:

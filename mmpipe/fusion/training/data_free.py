@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mmpipe.errors import InputError
 from mmpipe.fusion.strategies.base import FeatureBatch
+from mmpipe.fusion.training.multi_image_questions import MOST, MultiImageQuestionGenerator, Seen
 from mmpipe.fusion.training.packing import Pack, Turn
 from mmpipe.fusion.training.questions import Subject
-from mmpipe.fusion.training.several import MOST, GroupExaminer, Seen
 from mmpipe.fusion.training.simulate import Simulator
 
 _VALIDATION_ROWS = 48
@@ -45,7 +45,7 @@ class DataFree:
         if len(subjects) <= MOST:
             raise InputError(f"The data-free recipe wants more than {MOST} classes; the encoder has {len(subjects)}.")
         self.simulator = Simulator(weight, bias)
-        self.examiner = GroupExaminer(subjects, self.simulator.near.tolist())
+        self.examiner = MultiImageQuestionGenerator(subjects, self.simulator.near.tolist())
         self.grid, self.seed, self.questions, self.several, self.turns = grid, seed, questions_per_row, several, turns
         self._validation = self._packs(f"{seed}/validation", _VALIDATION_ROWS)
 

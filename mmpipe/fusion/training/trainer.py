@@ -96,7 +96,7 @@ class Trainer:
         self, config: RunConfig, language_model: LanguageModel, strategy: nn.Module, recipe: Recipe, out: Path
     ) -> None:
         accelerate = require("accelerate", "train", "Training")
-        opt = config.optimiser
+        opt = config.optimizer
         self.config, self.lm, self.strategy, self.recipe, self.out = config, language_model, strategy, recipe, out
         self.accelerator = accelerate.Accelerator(mixed_precision=opt.mixed_precision)
         language_model.model.requires_grad_(False)
@@ -107,8 +107,8 @@ class Trainer:
         if self.accelerator.device.type == "cpu":  # a third quicker than the fused kernel, whose backward is slow here
             language_model.model.set_attn_implementation("eager")
         self.trained = {name: value for name, value in fusion.named_parameters() if value.requires_grad}
-        self.optimiser = torch.optim.AdamW(self._groups(), weight_decay=opt.weight_decay, betas=(0.9, 0.98))
-        self.fusion, self.optimiser = self.accelerator.prepare(fusion, self.optimiser)
+        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=opt.weight_decay, betas=(0.9, 0.98))
+        self.fusion, self.optimizer = self.accelerator.prepare(fusion, self.optimizer)
         self.progress = Progress()
 
     def _pieces(self) -> tuple[Callable[[Sequence[Any]], Any], nn.Module]:
@@ -123,7 +123,7 @@ class Trainer:
         return bool(self.accelerator.is_main_process)
 
     def _groups(self) -> list[dict[str, Any]]:
-        opt, groups = self.config.optimiser, dict[float, list[nn.Parameter]]()
+        opt, groups = self.config.optimizer, dict[float, list[nn.Parameter]]()
         for name, value in self.trained.items():
             known = [part for part in opt.learning_rates if part in name]
             rate = opt.learning_rates[max(known, key=len)] if known else opt.learning_rate
@@ -132,7 +132,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last step, or until the validation loss stops falling. KeyboardInterrupt keeps the state."""
-        opt = self.config.optimiser
+        opt = self.config.optimizer
         self.out.mkdir(parents=True, exist_ok=True)
         try:
             with (self.out / "log.jsonl").open("a" if self.progress.step else "w", encoding="utf-8") as stream:
@@ -174,24 +174,24 @@ class Trainer:
         for name, value in self.trained.items():
             parts = ("step", "exp_avg", "exp_avg_sq")
             if f"exp_avg.{name}" in tensors:
-                self.optimiser.state[value] = {part: tensors[f"{part}.{name}"].to(value.device) for part in parts}
+                self.optimizer.state[value] = {part: tensors[f"{part}.{name}"].to(value.device) for part in parts}
         self.progress = progress
 
     def _steps(self) -> Iterator[dict[str, Any]]:
-        opt, progress = self.config.optimiser, self.progress
+        opt, progress = self.config.optimizer, self.progress
         started, rank, ranks = time.monotonic(), self.accelerator.process_index, self.accelerator.num_processes
         sums = torch.zeros(3)
         self.fusion.train()
         while progress.step < opt.steps:
-            for group in self.optimiser.param_groups:
+            for group in self.optimizer.param_groups:
                 group["lr"] = group["base"] * _scale(progress.step, opt.warmup_steps, opt.steps)
             batch = self.packer(self.recipe.batch(progress.step * ranks + rank, opt.batch_pictures))
             with self.accelerator.autocast():
                 loss, wanted, right = self.fusion(batch.to(self.accelerator.device))
             self.accelerator.backward(loss / wanted.sum())
             norm = self.accelerator.clip_grad_norm_(list(self.trained.values()), opt.clip_norm)
-            self.optimiser.step()
-            self.optimiser.zero_grad()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
             progress.step += 1
             sums += _sums(loss, wanted, right)
             evaluate = progress.step % opt.evaluate_every_steps == 0 or progress.step == opt.steps
@@ -216,7 +216,7 @@ class Trainer:
     def _judged(self, packs: Sequence[Any]) -> Iterator[tuple[Tensor, list[bool]]]:
         """In batches: the sums of the loss, the tokens and the right ones; and which questions are right."""
         self.fusion.eval()
-        size = 2 * self.config.optimiser.batch_pictures
+        size = 2 * self.config.optimizer.batch_pictures
         for start in range(0, len(packs), size):
             batch = self.packer(packs[start : start + size]).to(self.accelerator.device)
             with torch.no_grad(), self.accelerator.autocast():
@@ -261,7 +261,7 @@ class Trainer:
         if not self.is_main:
             return
         tensors = {f"weights.{name}": value.detach().cpu() for name, value in self.trained.items()}
-        moments = self.optimiser.state
+        moments = self.optimizer.state
         for name, value in self.trained.items():
             for part, moment in moments.get(value, {}).items():
                 tensors[f"{part}.{name}"] = moment.detach().cpu()

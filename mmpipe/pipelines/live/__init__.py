@@ -1,16 +1,16 @@
 """Live sessions: captions, translation and voice while the person is still talking."""
 
 from mmpipe.pipelines.live.events import (
-    Committed,
-    Ended,
+    CommittedEvent,
+    EndedEvent,
     Event,
-    Interrupted,
-    LanguageDetected,
-    Partial,
-    Spoken,
-    Stats,
-    Translated,
-    Warned,
+    InterruptedEvent,
+    LanguageEvent,
+    PartialEvent,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+    WarningEvent,
 )
 from mmpipe.pipelines.live.models import Answers, LiveModels
 from mmpipe.pipelines.live.options import LiveOptions
@@ -18,17 +18,17 @@ from mmpipe.pipelines.live.session import LiveSession
 
 __all__ = [
     "Answers",
-    "Committed",
-    "Ended",
+    "CommittedEvent",
+    "EndedEvent",
     "Event",
-    "Interrupted",
-    "LanguageDetected",
+    "InterruptedEvent",
+    "LanguageEvent",
     "LiveModels",
     "LiveOptions",
     "LiveSession",
-    "Partial",
-    "Spoken",
-    "Stats",
-    "Translated",
-    "Warned",
+    "PartialEvent",
+    "SpokenEvent",
+    "StatsEvent",
+    "TranslatedEvent",
+    "WarningEvent",
 ]

@@ -40,7 +40,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partial(Event):
+class PartialEvent(Event):
     """What is being said, as far as it is understood now. Each one replaces the one before; an empty one clears it."""
 
     type: ClassVar[str] = "partial"
@@ -49,7 +49,7 @@ class Partial(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed(Event):
+class CommittedEvent(Event):
     """Words that will never change. The text of all of them, joined, is the transcript."""
 
     type: ClassVar[str] = "committed"
@@ -59,7 +59,7 @@ class Committed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Translated(Event):
+class TranslatedEvent(Event):
     """A translation. ``final``: of a whole committed sentence; else a draft, which the next one replaces."""
 
     type: ClassVar[str] = "translated"
@@ -70,7 +70,7 @@ class Translated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken(Event):
+class SpokenEvent(Event):
     """A piece of the spoken translation of the sentence from ``start_s`` to ``end_s``."""
 
     type: ClassVar[str] = "spoken"
@@ -78,7 +78,7 @@ class Spoken(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted(Event):
+class InterruptedEvent(Event):
     """Somebody answered the voice before it was through: a player stops, and forgets what it was sent until now."""
 
     type: ClassVar[str] = "interrupted"
@@ -87,7 +87,7 @@ class Interrupted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageDetected(Event):
+class LanguageEvent(Event):
     """The language that is spoken was found out, or found to be another than before."""
 
     type: ClassVar[str] = "language"
@@ -97,12 +97,12 @@ class LanguageDetected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(Event):
+class StatsEvent(Event):
     """How the session keeps up."""
 
     type: ClassVar[str] = "stats"
     heard_s: float  # sound received
-    lag_s: float  # from the end of the sound received to the end of what was last recognised
+    lag_s: float  # from the end of the sound received to the end of what was last recognized
     real_time_factor: float  # of recognition, over the whole session
     to_translate: int  # sentences waiting
     to_speak: int
@@ -113,14 +113,14 @@ class Stats(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warned(Event):
+class WarningEvent(Event):
     """Something went wrong and the session goes on."""
 
     type: ClassVar[str] = "warning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(Event):
+class EndedEvent(Event):
     """The last event of a session."""
 
     type: ClassVar[str] = "ended"

@@ -1,19 +1,19 @@
 """Which language a live session hears: named, detected once, or found out for each utterance of a two-way talk.
 
-Nothing but rules over what a recogniser said. Their figures were found with Whisper base on English, Spanish and French
-clips cut to 1 to 4 s, recognised in each language.
+Nothing but rules over what a recognizer said. Their figures were found with Whisper base on English, Spanish and French
+clips cut to 1 to 4 s, recognized in each language.
 """
 
 from __future__ import annotations
 
-from mmpipe.pipelines.live.ears import Window
+from mmpipe.pipelines.live.segmenter import Window
 from mmpipe.types import Segment
 
 #: A language that is detected with this probability is believed,
 SURE = 0.8
 #: in a window of this length. Of shorter ones, some Spanish was surely English.
 LONG_ENOUGH_S = 2.0
-#: A window that is understood with less, avg_logprob, may be in another language: half of those recognised in a wrong
+#: A window that is understood with less, avg_logprob, may be in another language: half of those recognized in a wrong
 #: one are below it (Whisper rather translates than fails), of those in the right one 5 % (English) to 25 % (Spanish
 #: over a telephone).
 DOUBT_LOGPROB = -0.5
@@ -22,11 +22,11 @@ DOUBTS = 2
 
 
 class SpokenLanguage:
-    """What to ask of a recogniser for the next window, and what to make of its answer.
+    """What to ask of a recognizer for the next window, and what to make of its answer.
 
     A language that the caller named is never doubted. One that was detected is kept until confidence falls; then the
     next window is detected anew. Between two languages, each utterance is asked for anew, and a doubtful window is
-    recognised in both: whichever is understood better is right more often than the detection (of 53 English and Spanish
+    recognized in both: whichever is understood better is right more often than the detection (of 53 English and Spanish
     beginnings of 0.9 s, 52 instead of 43).
     """
 
@@ -47,7 +47,7 @@ class SpokenLanguage:
         return self._between or ()
 
     def alternative(self, found: Segment) -> str | None:
-        """The language in which a window that was detected as ``found`` should be recognised as well; None: it is fine.
+        """The language in which a window that was detected as ``found`` should be recognized as well; None: it is fine.
 
         Of both, :meth:`better` is to be taken.
         """
@@ -61,7 +61,7 @@ class SpokenLanguage:
         return self.language
 
     def better(self, found: Segment, again: Segment) -> Segment:
-        """Which of two answers to the same window to believe; ``again`` was recognised as :meth:`alternative` says."""
+        """Which of two answers to the same window to believe; ``again`` was recognized as :meth:`alternative` says."""
         if not self._between:
             return again  # another language, and not surely: it is as it was
         return max(found, again, key=lambda segment: (bool(segment.text), segment.avg_logprob))

@@ -15,14 +15,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from mmpipe.audio.recognition import load_recogniser
-from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.recognition import load_recognizer
+from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.audio.vad import SileroVad
 from mmpipe.batching import BatcherStats, Priority
 from mmpipe.errors import DeadlineExceededError, StageError
 from mmpipe.logs import without_text
 from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import In, Out, Recogniser, Stage, Synthesiser, Translator
+from mmpipe.stage import In, Out, Recognizer, Stage, Synthesizer, Translator
 from mmpipe.translate import Glossary, TextTranslator
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow
 
@@ -38,7 +38,7 @@ THREADS = 32
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How long sessions waited for the recogniser: from wanting a turn to its answer."""
+    """How long sessions waited for the recognizer: from wanting a turn to its answer."""
 
     count: int = 0
     total_s: float = 0.0
@@ -49,35 +49,35 @@ class LiveModels:
 
     A stage that raises is asked once more; if it raises again, StageError. If it does not answer within
     ``deadline_s``, DeadlineExceededError. What then happens is up to the session: see
-    :class:`~mmpipe.pipelines.live.LiveSession`. ``stuck``: the recogniser missed its last deadline.
+    :class:`~mmpipe.pipelines.live.LiveSession`. ``stuck``: the recognizer missed its last deadline.
     """
 
     def __init__(
         self,
-        recogniser: Recogniser | str = "whisper-base",
+        recognizer: Recognizer | str = "whisper-base",
         *,
         translators: list[Translator] | None = None,
-        synthesisers: list[Synthesiser] | None = None,
+        synthesizers: list[Synthesizer] | None = None,
         glossary: Glossary | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.batchers = Batchers(Priority.INTERACTIVE)
-        self.recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
+        self.recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
         self.vad = SileroVad()
         self.translator = TextTranslator(translators, glossary=glossary, runner=self._run)
-        self.speaker = Speaker(synthesisers, runner=self._run)
+        self.speaker = TextToSpeech(synthesizers, runner=self._run)
         self.deadline_s = deadline_s
         self.stuck = False
         self.answers = Answers()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mmpipe-live")
         # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
         # throughput.
-        self._batch = -(-self.recogniser.max_items // 2)
+        self._batch = -(-self.recognizer.max_items // 2)
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Held by a session while its window is recognised: one batch computes, the next one waits.
+        """Held by a session while its window is recognized: one batch computes, the next one waits.
 
         A session takes its window when it has got a turn, so that on a busy machine the window holds what was said
         while the session waited.
@@ -87,29 +87,29 @@ class LiveModels:
             yield
         self.answers = Answers(self.answers.count + 1, self.answers.total_s + time.monotonic() - began_s)
 
-    async def recognise(self, window: SpeechWindow, session: object) -> Segment:
+    async def recognize(self, window: SpeechWindow, session: object) -> Segment:
         """
         Raises:
-            StageError: the recogniser failed twice.
+            StageError: the recognizer failed twice.
             DeadlineExceededError: it does not answer.
         """
-        batcher = self.batchers.of(self.recogniser, self._batch)
+        batcher = self.batchers.of(self.recognizer, self._batch)
         try:
             async with asyncio.timeout(self.deadline_s):
                 try:
                     segment = await batcher.aio(window, session=session)
                 except StageError as error:
-                    logger.info("the recogniser is asked again after an error\n%s", without_text(error))
+                    logger.info("the recognizer is asked again after an error\n%s", without_text(error))
                     segment = await batcher.aio(window, session=session)
         except TimeoutError:
             self.stuck = True
-            raise self._late("The recogniser") from None
+            raise self._late("The recognizer") from None
         self.stuck = False
         return segment
 
     @property
-    def recogniser_stats(self) -> BatcherStats:
-        return self.batchers.of(self.recogniser, self._batch).stats
+    def recognizer_stats(self) -> BatcherStats:
+        return self.batchers.of(self.recognizer, self._batch).stats
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """``function(*args)``, off the event loop: what translates or speaks a text waits for its engines there.
@@ -136,7 +136,7 @@ class LiveModels:
         """
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
         window = SpeechWindow(silence, RecognitionOptions(words=True))
-        await self.batchers.of(self.recogniser, self._batch).aio(window, session="warm-up")
+        await self.batchers.of(self.recognizer, self._batch).aio(window, session="warm-up")
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         for source, target in pairs:
             await in_thread(self.translator.translate, "Hello.", source, target)

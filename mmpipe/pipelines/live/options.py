@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmpipe.errors import InputError
-from mmpipe.pipelines.live.ears import EarOptions
+from mmpipe.pipelines.live.segmenter import SegmenterOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class LiveOptions:
     max_behind_s: float = 20.0
     hotwords: tuple[str, ...] = ()
     draft: bool = True  # translate what is not final yet, too
-    ears: EarOptions = field(default_factory=EarOptions)
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
     stats_every_s: float = 5.0
     #: Speech without a word understood for this long is worth a warning.
     warn_after_s: float = 20.0

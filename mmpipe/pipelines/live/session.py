@@ -19,22 +19,22 @@ import numpy as np
 from mmpipe.batching import Clock, MonotonicClock
 from mmpipe.errors import LanguageError, MmpipeError
 from mmpipe.logs import without_text
-from mmpipe.pipelines.live.ears import Ears, Window
 from mmpipe.pipelines.live.events import (
-    Committed,
-    Ended,
+    CommittedEvent,
+    EndedEvent,
     Event,
-    Interrupted,
-    LanguageDetected,
-    Partial,
-    Spoken,
-    Stats,
-    Translated,
-    Warned,
+    InterruptedEvent,
+    LanguageEvent,
+    PartialEvent,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+    WarningEvent,
 )
 from mmpipe.pipelines.live.language import SpokenLanguage
 from mmpipe.pipelines.live.models import LiveModels
 from mmpipe.pipelines.live.options import LiveOptions
+from mmpipe.pipelines.live.segmenter import StreamSegmenter, Window
 from mmpipe.pipelines.live.voice import Saying, VoiceLane
 from mmpipe.pipelines.sentences import SentenceAssembler
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow, Word
@@ -64,7 +64,7 @@ class LiveSession:
         self._models = models
         self._clock = clock or MonotonicClock()
         self._began_s = self._clock.now_s()
-        self._ears = Ears(models.vad, self.options.ears)
+        self._segmenter = StreamSegmenter(models.vad, self.options.segmenter)
         self._assembler = SentenceAssembler()
         self._spoken = SpokenLanguage(self.options.source, self.options.between)
         self._announced = self.options.source  # the language that the caller knows
@@ -76,10 +76,10 @@ class LiveSession:
         self._to_translate: asyncio.Queue[tuple[Segment, float] | None] = asyncio.Queue()
         self._busy = 0  # computations under way, the voice's apart
         self._spent_s = 0.0  # in recognition
-        self._recognised_s = 0.0  # end of the last window
+        self._recognized_s = 0.0  # end of the last window
         self._calm_s = 0.0  # to here all is worked off and nobody was speaking
         self._taken_s = 0.0  # to here recognition has looked, and has taken what there was to take
-        self._utterance_s: float | None = None  # start of the one that is being recognised
+        self._utterance_s: float | None = None  # start of the one that is being recognized
         self._dropped_partials = 0
         self._unheard_s = 0.0
         self._silent_since_s = 0.0
@@ -101,14 +101,14 @@ class LiveSession:
         if self._voice.deaf:
             self._unheard_s += len(samples) / SPEECH_RATE_HZ
             samples = np.zeros_like(samples)  # and not nothing: time goes on
-        self._ears.push(samples)
-        self._voice.advance(self._ears.received_s)
+        self._segmenter.push(samples)
+        self._voice.advance(self._segmenter.received_s)
         self._wake.set()
 
     def finish(self) -> None:
-        """No more sound will come: what was said is still recognised, translated and spoken, then the session ends."""
+        """No more sound will come: what was said is still recognized, translated and spoken, then the session ends."""
         self._start()
-        self._ears.finish()
+        self._segmenter.finish()
         self._voice.finish()
         self._no_more = True
         self._wake.set()
@@ -150,7 +150,7 @@ class LiveSession:
         self._voice.playback.tell(playing)
 
     async def events(self) -> AsyncIterator[Event]:
-        """All events, in order; the last one is :class:`Ended`."""
+        """All events, in order; the last one is :class:`EndedEvent`."""
         self._start()
         while (event := await self._events.get()) is not None:
             yield event
@@ -162,7 +162,7 @@ class LiveSession:
         if not self._runner.done():
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
-            self._emit(Ended, reason=reason)
+            self._emit(EndedEvent, reason=reason)
             self._events.put_nowait(None)
 
     @property
@@ -173,12 +173,12 @@ class LiveSession:
     @property
     def lag_s(self) -> float:
         """How far recognition is behind the sound."""
-        return max(0.0, self._ears.received_s - max(self._recognised_s, self._calm_s))
+        return max(0.0, self._segmenter.received_s - max(self._recognized_s, self._calm_s))
 
     @property
     def _behind(self) -> bool:
-        """Whether a source that can wait should. Of silence there is nothing to recognise, however much has come."""
-        return self._ears.received_s - max(self._recognised_s, self._taken_s) > WAIT_BEHIND_S
+        """Whether a source that can wait should. Of silence there is nothing to recognize, however much has come."""
+        return self._segmenter.received_s - max(self._recognized_s, self._taken_s) > WAIT_BEHIND_S
 
     @property
     def _over(self) -> bool:
@@ -192,7 +192,7 @@ class LiveSession:
 
     async def _run(self) -> None:
         reason = "finished"
-        lanes = [asyncio.create_task(lane) for lane in (self._recognise(), self._translate(), self._voice.run())]
+        lanes = [asyncio.create_task(lane) for lane in (self._recognize(), self._translate(), self._voice.run())]
         try:
             await asyncio.gather(*lanes)
         except MmpipeError as error:
@@ -206,21 +206,21 @@ class LiveSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._emit(Ended, reason=reason)
+        self._emit(EndedEvent, reason=reason)
         self._events.put_nowait(None)
 
-    async def _recognise(self) -> None:
+    async def _recognize(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._ears.ready:
+            while self._segmenter.ready:
                 await self._working(self._hear())
                 self._progress.set()
-            if self._shown and not self._ears.tail:
+            if self._shown and not self._segmenter.tail:
                 self._show((), self._announced or "")
-            if not self._ears.speaking:
-                self._calm_s = self._ears.received_s
-            self._taken_s = self._ears.received_s
+            if not self._segmenter.speaking:
+                self._calm_s = self._segmenter.received_s
+            self._taken_s = self._segmenter.received_s
             self._progress.set()
             self._report()
             if self._no_more and not self._wake.is_set():
@@ -230,17 +230,17 @@ class LiveSession:
 
     async def _hear(self) -> None:
         async with self._models.turn():
-            window = self._ears.next_window()
+            window = self._segmenter.next_window()
             if window is None:  # the speaker has stopped while it waited: the last window comes soon
                 return
             segment = await self._understand(window)
         if segment.text and not segment.words:
             self._warn_once(
                 "no words",
-                f"Captions are made of words with their times, and the recogniser {self._models.recogniser.name!r} "
+                f"Captions are made of words with their times, and the recognizer {self._models.recognizer.name!r} "
                 "gives text without: set Segment.words, as docs/engines.md says.",
             )
-        update = self._ears.understood(window, segment)
+        update = self._segmenter.understood(window, segment)
         self._spoken.heard(window, segment, committed=bool(update.committed))
         self._announce_language()
         self._notice_interruption(window, segment)
@@ -253,31 +253,31 @@ class LiveSession:
 
     async def _understand(self, window: Window) -> Segment:
         began_s = self._clock.now_s()
-        step_s = self.options.ears.step_s
-        self._dropped_partials += max(0, int((window.end_s - max(self._recognised_s, window.start_s)) / step_s) - 1)
-        segment = await self._recognised(window, None if self._spoken.open else self._spoken.language)
+        step_s = self.options.segmenter.step_s
+        self._dropped_partials += max(0, int((window.end_s - max(self._recognized_s, window.start_s)) / step_s) - 1)
+        segment = await self._recognized(window, None if self._spoken.open else self._spoken.language)
         if language := self._spoken.alternative(segment):
-            segment = self._spoken.better(segment, await self._recognised(window, language))
+            segment = self._spoken.better(segment, await self._recognized(window, language))
         self._spent_s += self._clock.now_s() - began_s
-        self._recognised_s = window.end_s
+        self._recognized_s = window.end_s
         return segment
 
-    async def _recognised(self, window: Window, language: str | None) -> Segment:
+    async def _recognized(self, window: Window, language: str | None) -> Segment:
         options = RecognitionOptions(
             language=language,
             languages=() if language else self._spoken.candidates,
             words=True,
             hotwords=self.options.hotwords,
             # a short window is heard again soon, as part of a longer one
-            second_try=window.last or window.audio.duration_s > self.options.ears.trim_from_s,
+            retry_full_context=window.last or window.audio.duration_s > self.options.segmenter.trim_from_s,
         )
-        return await self._models.recognise(SpeechWindow(window.audio, options), self)
+        return await self._models.recognize(SpeechWindow(window.audio, options), self)
 
     def _announce_language(self) -> None:
         found, previous = self._spoken.language, self._announced
         if found is not None and found != previous:
             self._announced = found
-            self._emit(LanguageDetected, heard_until_s=self._recognised_s, language=found, previous=previous)
+            self._emit(LanguageEvent, heard_until_s=self._recognized_s, language=found, previous=previous)
 
     def _notice_interruption(self, window: Window, segment: Segment) -> None:
         """Stop the voice for somebody who began to speak after it did: in a two-way talk, who speaks its language.
@@ -285,7 +285,7 @@ class LiveSession:
         Only words count, not a cough.
         """
         if self._utterance_s is None:
-            self._utterance_s = window.start_s + self.options.ears.vad.pad_s
+            self._utterance_s = window.start_s + self.options.segmenter.vad.pad_s
         begun_s = self._utterance_s
         if window.last:
             self._utterance_s = None
@@ -295,38 +295,38 @@ class LiveSession:
         answers = self.options.between is None or segment.language == voice.language
         if answers and begun_s > voice.playback.since_s:
             dropped = voice.interrupt()
-            self._emit(Interrupted, heard_until_s=self._recognised_s, dropped=dropped)
+            self._emit(InterruptedEvent, heard_until_s=self._recognized_s, dropped=dropped)
 
     def _commit(self, words: tuple[Word, ...], segment: Segment) -> None:
         text = join(words, segment.language)
         start_s, end_s = words[0].start_s, words[-1].end_s
         self._emit(
-            Committed,
+            CommittedEvent,
             start_s=start_s,
             end_s=end_s,
-            heard_until_s=self._recognised_s,
+            heard_until_s=self._recognized_s,
             text=text,
             language=segment.language,
             words=words,
         )
         piece = replace(segment, start_s=start_s, end_s=end_s, text=text, words=words)
         for sentence in self._assembler.feed(piece):
-            self._to_translate.put_nowait((sentence, self._recognised_s))
+            self._to_translate.put_nowait((sentence, self._recognized_s))
 
     def _flush(self) -> None:
         """The utterance is over: so is the sentence, whether it had a full stop or not."""
         for sentence in self._assembler.flush():
-            self._to_translate.put_nowait((sentence, self._recognised_s))
+            self._to_translate.put_nowait((sentence, self._recognized_s))
 
     def _show(self, tail: tuple[Word, ...], language: str) -> None:
         """Show what may still change; nothing clears what was shown."""
         if not (tail or self._shown):
             return
         self._shown = bool(tail)
-        heard_s = self._recognised_s
+        heard_s = self._recognized_s
         start_s, end_s = (tail[0].start_s, tail[-1].end_s) if tail else (heard_s, heard_s)
         text = join(tail, language)
-        self._emit(Partial, start_s=start_s, end_s=end_s, heard_until_s=heard_s, text=text, language=language)
+        self._emit(PartialEvent, start_s=start_s, end_s=end_s, heard_until_s=heard_s, text=text, language=language)
         if tail:
             self._draft(tail, language)
 
@@ -341,7 +341,7 @@ class LiveSession:
         if text != self._drafted and (self._drafting is None or self._drafting.done()):  # else the next one will do
             self._drafted = text
             draft = Segment(words[0].start_s, words[-1].end_s, text, language, words)
-            work = self._translate_one(draft, target, self._recognised_s, final=False)
+            work = self._translate_one(draft, target, self._recognized_s, final=False)
             self._drafting = asyncio.create_task(self._working(work))
 
     async def _translate(self) -> None:
@@ -372,7 +372,7 @@ class LiveSession:
         if not final and sentence.text != self._drafted:
             return  # a newer draft, or the sentence itself, is on its way
         self._emit(
-            Translated,
+            TranslatedEvent,
             start_s=sentence.start_s,
             end_s=sentence.end_s,
             heard_until_s=heard_until_s,
@@ -388,7 +388,7 @@ class LiveSession:
 
     def _speak(self, saying: Saying, audio: Audio) -> None:
         sentence = saying.source
-        self._emit(Spoken, start_s=sentence.start_s, end_s=sentence.end_s, text=saying.text, audio=audio)
+        self._emit(SpokenEvent, start_s=sentence.start_s, end_s=sentence.end_s, text=saying.text, audio=audio)
 
     # --- small things ---
 
@@ -401,12 +401,12 @@ class LiveSession:
 
     def _emit(self, kind: type[Event], **values: Any) -> None:
         self._seq += 1
-        now_s, heard_s = self._clock.now_s() - self._began_s, self._ears.received_s
+        now_s, heard_s = self._clock.now_s() - self._began_s, self._segmenter.received_s
         values = {"start_s": heard_s, "end_s": heard_s} | values
         self._events.put_nowait(kind(seq=self._seq, emitted_s=now_s, **values))
 
     def _warn(self, text: str) -> None:
-        self._emit(Warned, text=text)
+        self._emit(WarningEvent, text=text)
 
     def _warn_once(self, about: str, text: str) -> None:
         if about not in self._warned:
@@ -421,12 +421,12 @@ class LiveSession:
             self._warn("Somebody speaks, but nothing is understood. Is it the right language and microphone?")
 
     def _report(self) -> None:
-        heard_s = self._ears.received_s
+        heard_s = self._segmenter.received_s
         if heard_s - self._last_stats_s < self.options.stats_every_s:
             return
         self._last_stats_s = heard_s
         self._emit(
-            Stats,
+            StatsEvent,
             heard_s=heard_s,
             lag_s=self.lag_s,
             real_time_factor=self._spent_s / max(heard_s, 1e-3),

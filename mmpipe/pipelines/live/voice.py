@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from mmpipe.audio.synthesis.speak import MAX_SPEED
+from mmpipe.audio.synthesis.text_to_speech import MAX_SPEED
 from mmpipe.errors import MmpipeError
 from mmpipe.logs import without_text
 from mmpipe.pipelines.live.models import LiveModels

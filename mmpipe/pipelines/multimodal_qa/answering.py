@@ -20,8 +20,8 @@ from mmpipe.fusion.streams import GenerationStream
 from mmpipe.fusion.training.questions import with_article
 from mmpipe.pipelines.multimodal_qa.helpers import Lazy
 from mmpipe.pipelines.multimodal_qa.question import Question
+from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
-from mmpipe.pipelines.multimodal_qa.telling import ENGLISH
 from mmpipe.types import ImageFeatures, TextLine
 
 #: What the language model learned to say where it cannot know.

@@ -11,7 +11,7 @@ from mmpipe.errors import InputError
 from mmpipe.fusion.chat import Message
 from mmpipe.pipelines.multimodal_qa.answering import Said
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence
-from mmpipe.pipelines.multimodal_qa.looking import ImageSource, KeptFile
+from mmpipe.pipelines.multimodal_qa.image_encoding import ImageBytes, ImageSource
 from mmpipe.pipelines.multimodal_qa.question import AskOptions, Question, QuestionText, Understood
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
 from mmpipe.types import Answer
@@ -61,7 +61,7 @@ class Conversation:
             ImageError, MediaError: a file is not there. Files are read now; they may change or go afterwards.
         """
         several = images if isinstance(images, list | tuple) else (images,)
-        shown = [KeptFile.of(image) if isinstance(image, str | Path) else image for image in several]
+        shown = [ImageBytes.of(image) if isinstance(image, str | Path) else image for image in several]
         whole = Question.about(shown, question, **options).after(self._messages)
         return self._qa.submit(whole, then=partial(self._remember, whole))
 

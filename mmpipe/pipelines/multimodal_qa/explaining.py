@@ -14,7 +14,7 @@ from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.requests import Generation, ScoreRequest
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence, PictureEvidence
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
-from mmpipe.pipelines.multimodal_qa.looking import Eyes
+from mmpipe.pipelines.multimodal_qa.image_encoding import BatchedImageEncoder
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Answer, Image, ImageFeatures
 
@@ -37,7 +37,9 @@ class Scene:
     generation: Generation  # with attention
 
 
-def explain(model: FusedModel, eyes: Eyes, engine: GenerationEngine, answer: Answer, scene: Scene) -> Evidence:
+def explain(
+    model: FusedModel, image_encoder: BatchedImageEncoder, engine: GenerationEngine, answer: Answer, scene: Scene
+) -> Evidence:
     """What ``answer``, generated from ``scene``, rests on."""
     generation, tokenizer = scene.generation, model.language_model.tokenizer
     ids = [token for token in generation.token_ids if token != model.language_model.turn_end_id]
@@ -50,7 +52,7 @@ def explain(model: FusedModel, eyes: Eyes, engine: GenerationEngine, answer: Ans
                 label=label,
                 label_probability=probability,
                 activation=activation,
-                occlusion=occlusion(model, eyes, engine, scene, at),
+                occlusion=occlusion(model, image_encoder, engine, scene, at),
                 attention=attention(scene, at)[: len(ids)],
             )
         )
@@ -78,19 +80,28 @@ def class_activation(
     return label, probability, np.einsum("c,chw->hw", weight[index], deepest)
 
 
-def occlusion(model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int) -> NDArray[np.float32]:
+def occlusion(
+    model: FusedModel, image_encoder: BatchedImageEncoder, engine: GenerationEngine, scene: Scene, at: int
+) -> NDArray[np.float32]:
     """How much less likely the same answer is with parts of picture ``at`` covered, nats, (GRID, GRID)."""
     each = np.eye(GRID * GRID, dtype=bool).reshape(-1, GRID, GRID)
-    logprobs = likelihoods(model, eyes, engine, scene, at, (cover(scene.pictures[at], cells) for cells in each))
+    logprobs = likelihoods(
+        model, image_encoder, engine, scene, at, (cover(scene.pictures[at], cells) for cells in each)
+    )
     return (sum(scene.generation.logprobs) - np.array(logprobs, np.float32)).reshape(GRID, GRID)
 
 
 def likelihoods(
-    model: FusedModel, eyes: Eyes, engine: GenerationEngine, scene: Scene, at: int, pictures: Iterable[Image]
+    model: FusedModel,
+    image_encoder: BatchedImageEncoder,
+    engine: GenerationEngine,
+    scene: Scene,
+    at: int,
+    pictures: Iterable[Image],
 ) -> list[float]:
     """The logarithm of the probability of the same answer with each of ``pictures`` in place of picture ``at``."""
     scores = []
-    for features in eyes.look(pictures):
+    for features in image_encoder.look(pictures):
         instead = [*scene.features[:at], features, *scene.features[at + 1 :]]
         request = ScoreRequest(model.prompt(scene.chat, instead), [scene.generation.token_ids])
         scores.append(engine.score(request, block=True))

@@ -41,7 +41,7 @@ class FusedModel:
     @classmethod
     def load(
         cls,
-        adapter: Path = checkpoint.SHIPPED,
+        adapter: Path = checkpoint.DEFAULT_ADAPTER,
         *,
         language_model: str | Path = "smollm2-135m",
         encoder: ImageEncoder | None = None,

@@ -9,11 +9,11 @@ import numpy as np
 
 from mmpipe.audio import media
 from mmpipe.audio.containers import describe
-from mmpipe.audio.recognition import load_recogniser
+from mmpipe.audio.recognition import load_recognizer
 from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions, speech_chunks
 from mmpipe.errors import MediaError
 from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import Recogniser
+from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, SpeechWindow
 
 #: Nobody asks for longer in one breath; what is longer is a recording of something else.
@@ -22,11 +22,11 @@ MAX_QUESTION_S = 120.0
 END_OF_QUESTION_S = 1.0
 
 
-class Ear:
-    """Recognises what was asked. Share one between threads."""
+class SpokenQuestionRecognizer:
+    """Recognizes what was asked. Share one between threads."""
 
-    def __init__(self, recogniser: Recogniser | str | Path, batchers: Batchers) -> None:
-        self._recogniser = recogniser if isinstance(recogniser, Recogniser) else load_recogniser(recogniser)
+    def __init__(self, recognizer: Recognizer | str | Path, batchers: Batchers) -> None:
+        self._recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
         self._batchers, self._vad = batchers, SileroVad()
 
     def hear(self, question: Audio, language: str | None = None) -> tuple[str, str]:
@@ -34,7 +34,7 @@ class Ear:
 
         Raises:
             MediaError: nothing is said, or for longer than :data:`MAX_QUESTION_S`.
-            LanguageError: the recogniser does not know the language.
+            LanguageError: the recognizer does not know the language.
         """
         if question.duration_s > MAX_QUESTION_S:
             raise MediaError(
@@ -43,7 +43,7 @@ class Ear:
             )
         speech = speech_chunks([media.resample(question, SPEECH_RATE_HZ)], self._vad)
         windows = [SpeechWindow(chunk.audio, RecognitionOptions(language=language)) for chunk in speech]
-        heard = [segment for segment in self._batchers(self._recogniser, windows) if segment.text]
+        heard = [segment for segment in self._batchers(self._recognizer, windows) if segment.text]
         if not heard:
             raise MediaError("Nothing is said in the spoken question, as far as mmpipe can hear. Say it again")
         return " ".join(segment.text for segment in heard), heard[0].language

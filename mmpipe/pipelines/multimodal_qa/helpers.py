@@ -8,11 +8,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
-from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.batching import Priority
 from mmpipe.pipelines.batchers import Batchers
-from mmpipe.pipelines.multimodal_qa.hearing import Ear
-from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
+from mmpipe.pipelines.multimodal_qa.hearing import SpokenQuestionRecognizer
+from mmpipe.stage import Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.translate import TextTranslator
 from mmpipe.types import Image, TextLine
 
@@ -41,24 +41,24 @@ class Lazy(Generic[T]):
 class Helpers:
     """Ears, a voice, languages and a reader, behind batchers.
 
-    ``recogniser``: an engine or what :func:`~mmpipe.audio.recognition.load_recogniser` takes. ``translators``,
-    ``synthesisers``, ``reader``: None: the built-in ones. ``batchers``: None: of their own; those of another pipeline
+    ``recognizer``: an engine or what :func:`~mmpipe.audio.recognition.load_recognizer` takes. ``translators``,
+    ``synthesizers``, ``reader``: None: the built-in ones. ``batchers``: None: of their own; those of another pipeline
     with the same engines are closed by whoever made them.
     """
 
     def __init__(
         self,
-        recogniser: Recogniser | str | Path = "whisper-base",
+        recognizer: Recognizer | str | Path = "whisper-base",
         translators: Sequence[Translator] | None = None,
-        synthesisers: Sequence[Synthesiser] | None = None,
+        synthesizers: Sequence[Synthesizer] | None = None,
         reader: TextReader | None = None,
         batchers: Batchers | None = None,
     ) -> None:
         self._owns_batchers = batchers is None
         self._batchers = batchers or Batchers(Priority.INTERACTIVE)
-        self.ear = Lazy(lambda: Ear(recogniser, self._batchers))
+        self.ear = Lazy(lambda: SpokenQuestionRecognizer(recognizer, self._batchers))
         self.translator = Lazy(lambda: TextTranslator(translators, runner=self._batchers))
-        self.speaker = Lazy(lambda: Speaker(synthesisers, runner=self._batchers))
+        self.speaker = Lazy(lambda: TextToSpeech(synthesizers, runner=self._batchers))
         self._reader = Lazy(lambda: reader or _built_in_reader())
         #: whether text in pictures can be read
         self.can_read = reader is not None or find_spec("rapidocr") is not None

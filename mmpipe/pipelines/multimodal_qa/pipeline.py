@@ -25,7 +25,7 @@ from mmpipe.pipelines.multimodal_qa.evidence import Evidence
 from mmpipe.pipelines.multimodal_qa.explaining import Scene, explain
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
 from mmpipe.pipelines.multimodal_qa.helpers import Helpers
-from mmpipe.pipelines.multimodal_qa.looking import Eyes, ImageSource, load
+from mmpipe.pipelines.multimodal_qa.image_encoding import BatchedImageEncoder, ImageSource, load
 from mmpipe.pipelines.multimodal_qa.question import (
     AskOptions,
     Question,
@@ -33,10 +33,10 @@ from mmpipe.pipelines.multimodal_qa.question import (
     Understood,
     understand,
 )
+from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH
 from mmpipe.pipelines.multimodal_qa.reading import PictureReader, asks_for_text
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
-from mmpipe.pipelines.multimodal_qa.telling import ENGLISH
-from mmpipe.stage import Recogniser, Synthesiser, TextReader, Translator
+from mmpipe.stage import Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.translate import detect_language, language_code
 from mmpipe.types import Answer, Audio, Image, TextLine
 
@@ -61,7 +61,7 @@ class MultimodalQA:
         threshold: an answer that is less likely than this to be right becomes "I cannot tell."; 0: none does; None:
             :data:`THRESHOLD`.
         confidence: how likely an answer is to be right.
-        recogniser, translators, synthesisers, reader: engines of your own for spoken questions, other languages,
+        recognizer, translators, synthesizers, reader: engines of your own for spoken questions, other languages,
             spoken answers and text in pictures; None: the built-in ones, made when they are first needed.
         engine_settings: the bounds of what is answered at once.
         batchers: those of another pipeline with the same engines, to share its batches; None: its own.
@@ -76,21 +76,21 @@ class MultimodalQA:
         *,
         threshold: float | None = None,
         confidence: Confidence = likely_right,
-        recogniser: Recogniser | str | Path = "whisper-base",
+        recognizer: Recognizer | str | Path = "whisper-base",
         translators: Sequence[Translator] | None = None,
-        synthesisers: Sequence[Synthesiser] | None = None,
+        synthesizers: Sequence[Synthesizer] | None = None,
         reader: TextReader | None = None,
         engine_settings: EngineSettings | None = None,
         batchers: Batchers | None = None,
     ) -> None:
         self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
         device = Device()  # the encoder and the language model take turns
-        self.eyes = Eyes(self.model.encoder, device)
+        self.image_encoder = BatchedImageEncoder(self.model.encoder, device)
         self.engine = GenerationEngine(
             self.model.language_model, engine_settings, attending=self.model.attending, device=device
         )
         self._answerer = Answerer(self.engine, confidence, THRESHOLD if threshold is None else threshold)
-        self._helpers = Helpers(recogniser, translators, synthesisers, reader, batchers)
+        self._helpers = Helpers(recognizer, translators, synthesizers, reader, batchers)
         self._reader = PictureReader(self._helpers)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
 
@@ -181,11 +181,11 @@ class MultimodalQA:
         asked, to, out = *self._understand(question), AnswerStream()
         chat = self._rendered(asked, question.max_new_tokens)
         pictures = [load(medium.item) for medium in chat.media]
-        features = self.eyes.look(pictures)
+        features = self.image_encoder.look(pictures)
         new = features[-len(asked.new_pictures) :]
         said, generation = self._answerer.trace(self.model.prompt(chat, features), new, question, out)
         scene = Scene(asked.english, chat, pictures, features, generation)
-        return explain(self.model, self.eyes, self.engine, self._told(question, asked, said, to, out), scene)
+        return explain(self.model, self.image_encoder, self.engine, self._told(question, asked, said, to, out), scene)
 
     def read(self, image: ImageSource) -> tuple[TextLine, ...]:
         """The text in a picture. See :meth:`PictureReader.read`, which needs no language model."""
@@ -207,7 +207,7 @@ class MultimodalQA:
         """Free the models. What is being answered fails. May be called twice."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.engine.close(drain=False)
-        self.eyes.close()
+        self.image_encoder.close()
         self._pool.shutdown()
         self._helpers.close()
 
@@ -269,7 +269,7 @@ class MultimodalQA:
     def _say(self, question: Question, asked: Understood, out: AnswerStream, *, live: bool) -> Said:
         """What the language model answers, looking at the pictures."""
         chat = self._rendered(asked, question.max_new_tokens)
-        features = self.eyes.look(medium.item for medium in chat.media)
+        features = self.image_encoder.look(medium.item for medium in chat.media)
         prompt = self.model.prompt(chat, features)
         if question.choices:
             english = question.choices

@@ -11,9 +11,9 @@ from mmpipe.audio.media import IsolatedMedia
 from mmpipe.errors import InputError, LanguageError
 from mmpipe.fusion.chat import Message, interleave
 from mmpipe.fusion.sampling import SamplingOptions
-from mmpipe.pipelines.multimodal_qa.hearing import Ear, load_question
-from mmpipe.pipelines.multimodal_qa.looking import ImageSource
-from mmpipe.pipelines.multimodal_qa.telling import ENGLISH, question_language
+from mmpipe.pipelines.multimodal_qa.hearing import SpokenQuestionRecognizer, load_question
+from mmpipe.pipelines.multimodal_qa.image_encoding import ImageSource
+from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH, question_language
 from mmpipe.translate import NAMES, TextTranslator, language_code
 from mmpipe.types import Audio
 
@@ -116,7 +116,9 @@ class Understood:
         return next(found for message in reversed(self.messages) if (found := _pictures([message])))
 
 
-def understand(question: Question, ear: Callable[[], Ear], translator: Callable[[], TextTranslator]) -> Understood:
+def understand(
+    question: Question, ear: Callable[[], SpokenQuestionRecognizer], translator: Callable[[], TextTranslator]
+) -> Understood:
     """What ``question`` says, in English.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import hypot
 
 from mmpipe.pipelines.multimodal_qa.helpers import Helpers
-from mmpipe.pipelines.multimodal_qa.looking import ImageSource, load_in_full
+from mmpipe.pipelines.multimodal_qa.image_encoding import ImageSource, load_in_full
 from mmpipe.translate import detect_language
 from mmpipe.types import Image, TextLine
 from mmpipe.vision.overlay import draw_texts

@@ -3,14 +3,14 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from mmpipe.audio.synthesis import Speaker
+from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.audio.synthesis.clauses import SENTENCE_PAUSE_S
 from mmpipe.errors import InputError, LanguageError
-from mmpipe.stage import Synthesiser
+from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
 
 
-class Beeper(Synthesiser):
+class Beeper(Synthesizer):
     """A tenth of a second of tone for each character, between silences; remembers what it was asked."""
 
     name = "beeper"
@@ -39,7 +39,7 @@ def beeper():
 
 @pytest.fixture
 def speaker(beeper):
-    return Speaker([beeper])
+    return TextToSpeech([beeper])
 
 
 def test_text_is_written_out_and_cut_into_clauses_before_the_engine_hears_it(speaker, beeper):
@@ -91,7 +91,7 @@ def test_many_texts_go_to_their_engine_in_one_call_and_come_back_in_order(beeper
         calls.append((engine, len(requests)))
         return engine.run(requests)
 
-    speaker = Speaker([beeper, other], runner=runner)
+    speaker = TextToSpeech([beeper, other], runner=runner)
     requests = [
         SpeechRequest("Olá! Bom dia.", "pt"),
         SpeechRequest("Salut, ça va bien ?", "fr"),
@@ -106,7 +106,7 @@ def test_many_texts_go_to_their_engine_in_one_call_and_come_back_in_order(beeper
 def test_the_first_engine_with_language_and_voice_is_chosen(beeper):
     other = Beeper()
     other.voices = {"pt": ("eva",), "fr": ("luc",)}
-    speaker = Speaker([beeper, other])
+    speaker = TextToSpeech([beeper, other])
     assert speaker.choose("pt") == (beeper, "ana")
     assert speaker.choose("pt", "rui") == (beeper, "rui")
     assert speaker.choose("pt", "eva") == (other, "eva")
@@ -137,7 +137,7 @@ def test_an_engine_is_called_from_one_thread_at_a_time():
             self.busy = False
             return sounds
 
-    speaker = Speaker([Jealous()])
+    speaker = TextToSpeech([Jealous()])
     lengths = []
     threads = [
         Thread(target=lambda: lengths.append(len(speaker.speak("Um dois. Três.", "pt").samples))) for _ in range(8)
@@ -153,14 +153,14 @@ def test_an_engine_is_called_from_one_thread_at_a_time():
 def test_closing_leaves_the_engines_of_others_open(beeper):
     closed = []
     beeper.close = lambda: closed.append(beeper)
-    with Speaker([beeper]) as speaker:
+    with TextToSpeech([beeper]) as speaker:
         speaker.speak("Olá", "pt")
     assert closed == []
 
 
 @pytest.fixture(scope="module")
 def built_in():
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         yield speaker
 
 
@@ -177,7 +177,7 @@ def test_built_in_engines_are_chosen_by_language_and_voice(built_in):
 def test_built_in_languages_are_told_without_loading_a_model(built_in, monkeypatch):
     engines = [built_in.choose(language)[0] for language in ("pt", "de")]
     monkeypatch.setattr("mmpipe.audio.synthesis.kokoro.open_session", None)
-    with Speaker() as speaker:
+    with TextToSpeech() as speaker:
         assert speaker.languages() == sorted({language for engine in engines for language in engine.voices})
 
 

@@ -48,10 +48,10 @@ def projector(lm: LanguageModel) -> AudioProjector:
     return made
 
 
-def distiller(lm: LanguageModel, items: list[Spoken], folder: Path, **optimiser: Any) -> Distiller:
+def distiller(lm: LanguageModel, items: list[Spoken], folder: Path, **optimizer: Any) -> Distiller:
     settings = {"steps": 20, "batch_pictures": 4, "warmup_steps": 1, "evaluate_every_steps": 10, "learning_rate": 1e-2}
     config = SpokenConfig.model_validate(
-        {"speech": {"voices": ["joe"]}, "optimiser": settings | {"mixed_precision": "no"} | optimiser}
+        {"speech": {"voices": ["joe"]}, "optimizer": settings | {"mixed_precision": "no"} | optimizer}
     )
     return Distiller(config, lm, projector(lm), Recordings(items, items[:2], seed=1), folder)
 
@@ -161,7 +161,7 @@ def test_recordings_need_some_that_are_held_out(items: list[Spoken]) -> None:
 )
 def test_mistakes_in_the_configuration_are_named(tmp_path: Path, changed: str, said: str) -> None:
     path = tmp_path / "spoken.toml"
-    path.write_text(f"[optimiser]\nsteps = 1\n[speech]\n{changed}\n", "utf-8")
+    path.write_text(f"[optimizer]\nsteps = 1\n[speech]\n{changed}\n", "utf-8")
     with pytest.raises(InputError, match=said):
         SpokenConfig.read(path)
 

@@ -11,11 +11,11 @@ import torch
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.fusion.audio import checkpoint
 from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape, stack_frames
-from mmpipe.fusion.checkpoint import Fits
+from mmpipe.fusion.checkpoint import AdapterTarget
 from mmpipe.fusion.language_model import LanguageModel
 
 SHAPE = ProjectorShape(frame_width=4, width=32, stack=8, hidden=16)
-FITS = Fits("encoder 1", "", "whisper", "tiny")
+FITS = AdapterTarget("encoder 1", "", "whisper", "tiny")
 
 
 @pytest.mark.parametrize(("frames", "rows"), [(1, 1), (7, 1), (8, 1), (9, 2), (50, 7)])

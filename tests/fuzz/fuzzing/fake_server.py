@@ -65,9 +65,9 @@ def demo(*, login: bool) -> None:
     class FakeModels(models.DemoModels):
         def __init__(self) -> None:
             super().__init__()
-            self._recogniser = models.Part("recognition", lambda: rig.reader)
+            self._recognizer = models.Part("recognition", lambda: rig.reader)
             self._translators = models.Part("translation", lambda: [rig.upper])
-            self._synthesisers = models.Part("voice", lambda: [rig.beep])
+            self._synthesizers = models.Part("voice", lambda: [rig.beep])
             self._live = models.Part("live", lambda: rig.models)
             self._reader = self._qa = models.Part("pictures", _missing)
 

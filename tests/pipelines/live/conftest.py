@@ -14,7 +14,7 @@ import pytest
 
 from mmpipe.audio.vad import SileroVad
 from mmpipe.pipelines.live import Event, LiveModels, LiveOptions, LiveSession
-from mmpipe.stage import Recogniser, Synthesiser, Translator
+from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
 
 BLOCK = SPEECH_RATE_HZ // 10
@@ -34,7 +34,7 @@ def spell(words: Sequence[int]) -> np.ndarray:
     return sound.reshape(-1)
 
 
-class Reader(Recogniser):
+class Reader(Recognizer):
     """Reads spelled words: "w1 w2 w3 w4." Every fifth ends a sentence."""
 
     name = "reader"
@@ -74,7 +74,7 @@ class Upper(Translator):
         return [item.text.upper() for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     """Says everything in ``duration_s``. Can be told to fail, or to wait for the gate."""
 
     name = "beep"
@@ -153,7 +153,7 @@ def reading(loud: Callable[[float], SileroVad]) -> Callable[..., LiveModels]:
     """Makes models that read spelled sound."""
 
     def make(beep: Beep | None = None, **options: Any) -> LiveModels:
-        models = LiveModels(Reader(), translators=[Upper()], synthesisers=[beep or Beep()], **options)
+        models = LiveModels(Reader(), translators=[Upper()], synthesizers=[beep or Beep()], **options)
         models.vad = loud(LEVEL / 2)
         return models
 

@@ -15,9 +15,9 @@ from mmpipe.audio.recognition.whisper import Whisper
 from mmpipe.errors import InputError
 from mmpipe.evaluate.clips import load_clips
 from mmpipe.evaluate.metrics import word_error_rate
-from mmpipe.pipelines.live import Committed, Event, LanguageDetected, LiveModels, LiveOptions, Translated
-from mmpipe.pipelines.live.ears import Window
+from mmpipe.pipelines.live import CommittedEvent, Event, LanguageEvent, LiveModels, LiveOptions, TranslatedEvent
 from mmpipe.pipelines.live.language import DOUBT_LOGPROB, SpokenLanguage
+from mmpipe.pipelines.live.segmenter import Window
 from mmpipe.types import Audio, Segment
 
 DATA = Path(__file__).parents[2] / "data"
@@ -119,13 +119,13 @@ def joined(*parts: np.ndarray) -> np.ndarray:
 
 
 def session(live: Any, whisper: Whisper, options: LiveOptions, sound: np.ndarray) -> list[Event]:
-    with LiveModels(whisper, translators=[live.Upper()], synthesisers=[live.Beep()]) as models:
+    with LiveModels(whisper, translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
         return list(asyncio.run(live.replay(models, options, sound)))
 
 
 def languages(events: Sequence[Event]) -> list[str]:
     """Of what was committed, each once where it changes."""
-    found = [event.language for event in events if isinstance(event, Committed)]
+    found = [event.language for event in events if isinstance(event, CommittedEvent)]
     return [code for n, code in enumerate(found) if n == 0 or found[n - 1] != code]
 
 
@@ -136,10 +136,10 @@ def test_in_a_two_way_talk_each_is_translated_for_the_other(live: Any, whisper: 
     sound = joined(clip("en", "conf-waitforleader"), clip(other, name), clip("en", "vm-savefolder"))
     events = session(live, whisper, LiveOptions(between=("en", other), draft=False), sound)
     assert languages(events) == ["en", other, "en"]
-    translated = [event.language for event in live.of(Translated, events)]
+    translated = [event.language for event in live.of(TranslatedEvent, events)]
     assert translated[0] == translated[-1] == other
     assert "en" in translated
-    announced = [(event.previous, event.language) for event in live.of(LanguageDetected, events)]
+    announced = [(event.previous, event.language) for event in live.of(LanguageEvent, events)]
     assert announced == [(None, "en"), ("en", other), (other, "en")]
 
 
@@ -149,11 +149,11 @@ def test_a_speaker_who_changes_the_language_is_followed(live: Any, whisper: Whis
     parts = [clip(*which) for which in (("en", english.path.stem), (other, english.path.stem), (other, "ss-noservice"))]
     sound = joined(*parts)
     events = session(live, whisper, LiveOptions(to="pt", draft=False), sound)
-    changes = live.of(LanguageDetected, events)
+    changes = live.of(LanguageEvent, events)
     assert [(event.previous, event.language) for event in changes] == [(None, "en"), ("en", other)]
-    before = [event for event in live.of(Committed, events) if event.language == "en"]
+    before = [event for event in live.of(CommittedEvent, events) if event.language == "en"]
     assert word_error_rate([english.text], [" ".join(event.text for event in before)], "en") <= 0.35
-    after = [event for event in live.of(Committed, events) if event.seq > changes[1].seq]
+    after = [event for event in live.of(CommittedEvent, events) if event.seq > changes[1].seq]
     assert {event.language for event in after} == {other}
     assert len(" ".join(event.text for event in after).split()) > 15
-    assert all(event.language == "pt" for event in live.of(Translated, events))
+    assert all(event.language == "pt" for event in live.of(TranslatedEvent, events))

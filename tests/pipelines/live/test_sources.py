@@ -145,8 +145,8 @@ def test_a_source_that_can_wait_waits_for_recognition(live: Any, reading: Callab
                 yield Audio(sound[at : at + 1_600])
 
         with reading() as models:
-            read = models.recogniser.run
-            models.recogniser.run = lambda items: gate.wait(20) and read(items)  # type: ignore[method-assign]
+            read = models.recognizer.run
+            models.recognizer.run = lambda items: gate.wait(20) and read(items)  # type: ignore[method-assign]
             session = LiveSession(models, LiveOptions(source="en"))
             listening = asyncio.create_task(session.listen(blocks()))
             async with asyncio.timeout(20):
@@ -215,7 +215,7 @@ def test_listening_ends_with_a_session_that_fails_while_its_source_is_silent(
 
     async def talk() -> None:
         with reading() as models:
-            models.recogniser.run = fail  # type: ignore[method-assign]
+            models.recognizer.run = fail  # type: ignore[method-assign]
             session = LiveSession(models, LiveOptions(source="en"))
             await session.listen(speak_and_wait())
             session.push(live.spell([4]))  # nobody hears it

@@ -1,4 +1,4 @@
-"""Sessions take turns at the recogniser, and take their sound with them only when it is their turn."""
+"""Sessions take turns at the recognizer, and take their sound with them only when it is their turn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from mmpipe.audio import media
 from mmpipe.evaluate.clips import Clip
-from mmpipe.pipelines.live import Committed, LiveModels, LiveOptions, LiveSession
-from mmpipe.stage import Recogniser
+from mmpipe.pipelines.live import CommittedEvent, LiveModels, LiveOptions, LiveSession
+from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Segment, SpeechWindow, Word
 
 
-class Counts(Recogniser):
+class Counts(Recognizer):
     """Says how long each window was, as two words that never change."""
 
     languages = frozenset({"en"})
@@ -36,13 +36,13 @@ async def settled(session: LiveSession) -> None:
         await asyncio.sleep(0.001)
 
 
-def talk(librivox: list[Clip], recogniser: Counts, speech_s: float, silence_s: float) -> list[Any]:
+def talk(librivox: list[Clip], recognizer: Counts, speech_s: float, silence_s: float) -> list[Any]:
     """Speech and silence come while every turn is taken by others; then the turns are given back."""
     sound = media.load(librivox[0].path).samples[: round(speech_s * SPEECH_RATE_HZ)]
     silence = np.zeros(round(silence_s * SPEECH_RATE_HZ), np.float32)
 
     async def run() -> list[Any]:
-        with LiveModels(recogniser) as models:
+        with LiveModels(recognizer) as models:
             session = LiveSession(models, LiveOptions(source="en"))
             async with AsyncExitStack() as others:
                 for _ in range(2):
@@ -58,16 +58,16 @@ def talk(librivox: list[Clip], recogniser: Counts, speech_s: float, silence_s: f
 
 
 def test_a_window_holds_what_was_said_while_it_waited_for_its_turn(librivox: list[Clip]) -> None:
-    recogniser = Counts()
-    events = talk(librivox, recogniser, speech_s=3.0, silence_s=0.0)
-    assert len(recogniser.heard_s) == 2  # one as soon as there was a turn, and the last one
-    assert recogniser.heard_s[0] > 2.5
-    assert [event.text for event in events if isinstance(event, Committed)] == ["quite so."]
+    recognizer = Counts()
+    events = talk(librivox, recognizer, speech_s=3.0, silence_s=0.0)
+    assert len(recognizer.heard_s) == 2  # one as soon as there was a turn, and the last one
+    assert recognizer.heard_s[0] > 2.5
+    assert [event.text for event in events if isinstance(event, CommittedEvent)] == ["quite so."]
 
 
 def test_a_speaker_who_stops_while_waiting_is_heard_once(librivox: list[Clip]) -> None:
-    recogniser = Counts()
-    events = talk(librivox, recogniser, speech_s=2.0, silence_s=0.4)  # not silent long enough to have ended
-    assert len(recogniser.heard_s) == 1
-    assert [event.text for event in events if isinstance(event, Committed)] == ["quite so."]
+    recognizer = Counts()
+    events = talk(librivox, recognizer, speech_s=2.0, silence_s=0.4)  # not silent long enough to have ended
+    assert len(recognizer.heard_s) == 1
+    assert [event.text for event in events if isinstance(event, CommittedEvent)] == ["quite so."]
     assert events[-1].reason == "finished"

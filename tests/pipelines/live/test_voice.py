@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from mmpipe.pipelines.live import (
-    Committed,
+    CommittedEvent,
     Event,
-    Interrupted,
+    InterruptedEvent,
     LiveModels,
     LiveOptions,
     LiveSession,
-    Spoken,
-    Stats,
-    Translated,
-    Warned,
+    SpokenEvent,
+    StatsEvent,
+    TranslatedEvent,
+    WarningEvent,
 )
 from mmpipe.pipelines.live.voice import AHEAD_S, ECHO_S, Playback, VoiceLane
 from mmpipe.types import Audio, Segment
@@ -29,7 +29,7 @@ ONE_WAY = LiveOptions(to="pt", source="en", speak=True, stats_every_s=0.5, draft
 
 
 def words(events: list[Event]) -> str:
-    return " ".join(event.text for event in events if isinstance(event, Committed))
+    return " ".join(event.text for event in events if isinstance(event, CommittedEvent))
 
 
 # --- what a microphone hears of it --------------------------------------------------------------------------------
@@ -75,13 +75,13 @@ def test_on_a_loudspeaker_the_voice_is_not_taken_for_somebody_who_speaks(
     sound = np.concatenate([live.spell(range(5)), SILENCE, live.spell(range(10, 14)), SILENCE, live.spell([20, 21])])
     with reading(live.Beep(duration_s=3.0)) as models:
         events = asyncio.run(live.replay(models, ONE_WAY, sound))
-    spoken = live.of(Spoken, events)[0]
+    spoken = live.of(SpokenEvent, events)[0]
     quiet_s = spoken.emitted_s + 3.0 + ECHO_S
     assert "w0 w1 w2 w3 w4." in words(events)
     assert "w10" not in words(events)
     assert words(events).endswith("w20 w21")
-    assert all(event.end_s <= spoken.emitted_s or event.start_s >= quiet_s for event in live.of(Committed, events))
-    assert live.of(Stats, events)[-1].unheard_s == pytest.approx(3.0 + ECHO_S, abs=0.2)
+    assert all(event.end_s <= spoken.emitted_s or event.start_s >= quiet_s for event in live.of(CommittedEvent, events))
+    assert live.of(StatsEvent, events)[-1].unheard_s == pytest.approx(3.0 + ECHO_S, abs=0.2)
 
 
 def test_with_headphones_everything_is_heard_while_the_voice_plays(
@@ -92,7 +92,7 @@ def test_with_headphones_everything_is_heard_while_the_voice_plays(
     with reading(live.Beep(duration_s=3.0)) as models:
         events = asyncio.run(live.replay(models, options, sound))
     assert words(events) == "w0 w1 w2 w3 w4. w10 w11 w12 w13"
-    assert not live.of(Interrupted, events)  # one-way: the speaker always talks over the voice
+    assert not live.of(InterruptedEvent, events)  # one-way: the speaker always talks over the voice
 
 
 def test_a_player_that_has_ended_early_opens_the_ears(live: Any, reading: Callable[..., LiveModels]) -> None:
@@ -115,11 +115,11 @@ def test_who_answers_the_voice_in_its_language_makes_it_stop(live: Any, reading:
     sound = np.concatenate([live.spell(range(15)), SILENCE, live.spell(range(60, 65)), SILENCE])
     with reading(live.Beep(duration_s=4.0)) as models:
         events = asyncio.run(live.replay(models, TALK, sound))
-    (interrupted,) = live.of(Interrupted, events)
+    (interrupted,) = live.of(InterruptedEvent, events)
     assert 8.5 <= interrupted.emitted_s <= 10.0  # soon after the first word of the answer, at 8.5 s
     cut = interrupted.seq
     assert interrupted.dropped >= 2  # of three sentences, four seconds each
-    assert {event.text for event in live.of(Spoken, events) if event.seq > cut} == {"W60 W61 W62 W63 W64."}
+    assert {event.text for event in live.of(SpokenEvent, events) if event.seq > cut} == {"W60 W61 W62 W63 W64."}
     assert "w60 w61 w62 w63 w64." in words(events)
 
 
@@ -129,8 +129,8 @@ def test_who_goes_on_speaking_does_not_stop_the_translation_of_what_was_said(
     sound = np.concatenate([live.spell(range(5)), SILENCE, live.spell(range(5, 10)), SILENCE])
     with reading(live.Beep(duration_s=4.0)) as models:
         events = asyncio.run(live.replay(models, TALK, sound))
-    assert not live.of(Interrupted, events)
-    assert len(live.of(Spoken, events)) == 2
+    assert not live.of(InterruptedEvent, events)
+    assert len(live.of(SpokenEvent, events)) == 2
 
 
 def test_a_voice_that_may_be_interrupted_in_one_way_is_by_whoever_begins_to_speak(
@@ -140,7 +140,7 @@ def test_a_voice_that_may_be_interrupted_in_one_way_is_by_whoever_begins_to_spea
     options = LiveOptions(to="pt", source="en", speak=True, headphones=True, barge_in=True)
     with reading(live.Beep(duration_s=4.0)) as models:
         events = asyncio.run(live.replay(models, options, sound))
-    assert len(live.of(Interrupted, events)) == 1
+    assert len(live.of(InterruptedEvent, events)) == 1
 
 
 # --- a voice that falls behind ------------------------------------------------------------------------------------
@@ -291,10 +291,10 @@ def test_a_voice_that_always_fails_is_a_warning_for_each_sentence(
     sound = np.concatenate([live.spell(range(15)), SILENCE])
     with reading(beep) as models:
         events = asyncio.run(live.replay(models, ONE_WAY, sound))
-    assert len(live.of(Warned, events)) == 2
-    assert "out of breath" in live.of(Warned, events)[0].text
-    assert len([event for event in live.of(Translated, events) if event.final]) == 3  # captions go on
-    assert len(live.of(Spoken, events)) == 1
+    assert len(live.of(WarningEvent, events)) == 2
+    assert "out of breath" in live.of(WarningEvent, events)[0].text
+    assert len([event for event in live.of(TranslatedEvent, events) if event.final]) == 3  # captions go on
+    assert len(live.of(SpokenEvent, events)) == 1
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 2  # each logged once
 
 
@@ -324,7 +324,7 @@ def test_a_voice_that_hangs_is_a_warning_and_holds_up_nothing_else(
 def test_audio_is_what_the_engine_gave(live: Any, reading: Callable[..., LiveModels]) -> None:
     with reading(live.Beep(duration_s=0.5)) as models:
         events = asyncio.run(live.replay(models, ONE_WAY, np.concatenate([live.spell(range(5)), SILENCE])))
-    (spoken,) = live.of(Spoken, events)
+    (spoken,) = live.of(SpokenEvent, events)
     assert isinstance(spoken.audio, Audio)
     assert spoken.audio.duration_s == pytest.approx(0.5, abs=0.01)
     assert (spoken.start_s, spoken.text) == (pytest.approx(0.0, abs=0.05), "W0 W1 W2 W3 W4.")

@@ -14,7 +14,7 @@ import torch
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import STRATEGIES, Shapes
 from mmpipe.pipelines.multimodal_qa import FusedModel, MultimodalQA
-from mmpipe.stage import ImageEncoder, Recogniser, Synthesiser, TextReader, Translator
+from mmpipe.stage import ImageEncoder, Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.types import (
     Audio,
     Image,
@@ -55,7 +55,7 @@ class Colours(ImageEncoder):
         return ImageFeatures(pooled, np.ascontiguousarray(spatial), self.classifier_weight @ pooled)
 
 
-class Ear(Recogniser):
+class Ear(Recognizer):
     """Hears the same in everything."""
 
     languages = frozenset({"en", "pt"})
@@ -79,7 +79,7 @@ class Zed(Translator):
         return [item.text.replace(*("sz" if item.target == "pt" else "zs")) for item in items]
 
 
-class Beep(Synthesiser):
+class Beep(Synthesizer):
     """A tenth of a second for each word."""
 
     name = "beep"
@@ -142,8 +142,8 @@ def make() -> Iterator[Callable[..., MultimodalQA]]:
     made: list[MultimodalQA] = []
 
     def build(**options: object) -> MultimodalQA:
-        wanted = {"model": fused(), "threshold": 0.0, "recogniser": Ear(), "translators": [Zed()]}
-        wanted |= {"synthesisers": [Beep()], "reader": Page()} | options
+        wanted = {"model": fused(), "threshold": 0.0, "recognizer": Ear(), "translators": [Zed()]}
+        wanted |= {"synthesizers": [Beep()], "reader": Page()} | options
         made.append(MultimodalQA(**wanted))  # type: ignore[arg-type]
         return made[-1]
 

@@ -81,7 +81,7 @@ def test_languages_without_a_way_are_refused_before_any_picture_is_looked_at(
 def test_a_spoken_question_is_answered_as_if_it_were_typed(
     make: Make, parts: Any, librivox: list[Clip], tmp_path: Path
 ) -> None:
-    qa = make(recogniser=parts.Ear("What is this?"))
+    qa = make(recognizer=parts.Ear("What is this?"))
     typed = qa.ask(parts.RED, "What is this?", max_new_tokens=8)
     recording = librivox[1].path
     for question in (recording, media.load(recording)):
@@ -89,7 +89,7 @@ def test_a_spoken_question_is_answered_as_if_it_were_typed(
         assert (spoken.question, spoken.said) == ("What is this?", typed.said)
     heard = qa.chat([Message("user", (media.load(recording), parts.RED))], max_new_tokens=8)
     assert heard.question == "What is this?"
-    portuguese = make(recogniser=parts.Ear("What iz thiz?", "pt")).ask(parts.RED, recording, max_new_tokens=8)
+    portuguese = make(recognizer=parts.Ear("What iz thiz?", "pt")).ask(parts.RED, recording, max_new_tokens=8)
     assert (portuguese.language, portuguese.question) == ("pt", "What iz thiz?")
 
 

@@ -21,7 +21,7 @@ from mmpipe.fusion.requests import GenerationRequest, Prompt
 from mmpipe.fusion.strategies import FeatureBatch
 from mmpipe.pipelines.multimodal_qa import Question
 from mmpipe.pipelines.multimodal_qa.fused import fast_dtype
-from mmpipe.pipelines.multimodal_qa.looking import load
+from mmpipe.pipelines.multimodal_qa.image_encoding import load
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
@@ -187,7 +187,7 @@ def test_a_question_that_is_cancelled_while_its_answer_is_spoken_is_forgotten(ma
             assert self.go_on.wait(10)
             return super().run(items)  # type: ignore[no-any-return]
 
-    talk = make(synthesisers=[Slow()]).conversation()
+    talk = make(synthesizers=[Slow()]).conversation()
     stream = talk.stream("What is this?", parts.RED, speak=True, max_new_tokens=SHORT)
     assert Slow.began.wait(10)
     stream.cancel()

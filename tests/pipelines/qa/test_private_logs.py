@@ -28,7 +28,7 @@ def failing(kind: type[Any], error: type[Exception], quoted: Callable[[Any], str
 
 
 @pytest.mark.parametrize("error", [StageError, RuntimeError])
-@pytest.mark.parametrize("stage", ["recogniser", "translators", "synthesisers", "reader", "model", "none"])
+@pytest.mark.parametrize("stage", ["recognizer", "translators", "synthesizers", "reader", "model", "none"])
 def test_no_word_of_a_question_is_in_any_log(
     stage: str,
     error: type[Exception],
@@ -50,12 +50,12 @@ def test_no_word_of_a_question_is_in_any_log(
         return SECRET
 
     broken: dict[str, Any] = {
-        "recogniser": lambda: failing(parts.Ear, error, heard),
+        "recognizer": lambda: failing(parts.Ear, error, heard),
         "translators": lambda: [failing(parts.Zed, error, sentence)],
-        "synthesisers": lambda: [failing(parts.Beep, error, sentence)],
+        "synthesizers": lambda: [failing(parts.Beep, error, sentence)],
         "reader": lambda: failing(parts.Page, error, page),
     }
-    options = {"recogniser": parts.Ear(QUESTION), "reader": parts.Page(SECRET)}
+    options = {"recognizer": parts.Ear(QUESTION), "reader": parts.Page(SECRET)}
     qa = make(**options | ({stage: broken[stage]()} if stage in broken else {}))
     if stage == "model":
 
@@ -64,9 +64,9 @@ def test_no_word_of_a_question_is_in_any_log(
 
         monkeypatch.setattr("mmpipe.fusion.scheduler.Scheduler._forward", forward)
     ways: dict[str, Callable[[], Any]] = {
-        "recogniser": lambda: qa.ask(parts.RED, spoken, max_new_tokens=3),
+        "recognizer": lambda: qa.ask(parts.RED, spoken, max_new_tokens=3),
         "translators": lambda: qa.ask(parts.RED, f"Isto é {SECRET}, ou não?", language="pt", max_new_tokens=3),
-        "synthesisers": lambda: qa.ask(parts.RED, QUESTION, speak=True, choices=(f"{SECRET} here", f"{SECRET} there")),
+        "synthesizers": lambda: qa.ask(parts.RED, QUESTION, speak=True, choices=(f"{SECRET} here", f"{SECRET} there")),
         "reader": lambda: qa.ask(parts.RED, f"What does the {SECRET} sign say?", max_new_tokens=3),
         "model": lambda: qa.ask(parts.RED, QUESTION, max_new_tokens=3),
     }

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mmpipe import Message, MultimodalQA
-from mmpipe.fusion.checkpoint import SHIPPED
+from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.pipelines.multimodal_qa import Question
 from mmpipe.types import Image
 
 pytestmark = pytest.mark.skipif(
-    not (SHIPPED / "config.json").exists(), reason="the adapter that mmpipe carries is not there yet"
+    not (DEFAULT_ADAPTER / "config.json").exists(), reason="the adapter that mmpipe carries is not there yet"
 )
 
 

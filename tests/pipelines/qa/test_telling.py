@@ -6,7 +6,7 @@ import pytest
 
 from mmpipe.errors import LanguageError
 from mmpipe.evaluate import fusion as lists
-from mmpipe.pipelines.multimodal_qa.telling import question_language
+from mmpipe.pipelines.multimodal_qa.question_language import question_language
 
 QUESTIONS = {
     "pt": ["É um animal?", "O que é isto?", "Há um cachorro na foto?", "Qual é a cor do carro?", "O que estou vendo?"],

@@ -15,7 +15,7 @@ from mmpipe.translate import detect_language
 ENGLISH = "en"
 
 #: What questions about pictures are made of, in the languages they are most likely asked in.
-_LITTLE_WORDS = {
+_STOPWORDS = {
     "en": "a an and any are can do does has have how in is it me of on or see shown tell that the there these this "
         "to was what when where which who whose why you",
     "ca": "és això aquest aquesta aquests amb com de del el els en hi ha la les o on per què quant quants quin "
@@ -32,7 +32,7 @@ _LITTLE_WORDS = {
         "onde os para pode qual quais quantas quantos que quem são tem um uma vejo vê você aqui",
     "ro": "acest aceasta ce cine câte câți cum de din este e există în la o pe poate sunt un unde vede vezi și",
 }  # fmt: skip
-_WORDS = {language: frozenset(words.split()) for language, words in _LITTLE_WORDS.items()}
+_WORDS = {language: frozenset(words.split()) for language, words in _STOPWORDS.items()}
 #: A single little word may belong to many languages, or be a name.
 _ENOUGH = 2
 

@@ -101,7 +101,7 @@ def describe(name: str) -> dict[str, Any]:
         "name": name,
         "what": "A repository of the Hugging Face hub, not pinned by mmpipe",
         "task": info.pipeline_tag or "not stated",
-        "licence": (info.card_data and info.card_data.license) or "not stated",
+        "license": (info.card_data and info.card_data.license) or "not stated",
         "upstream": f"https://huggingface.co/{repository}/tree/{info.sha}",
         "files": {
             file.rfilename: {"size_bytes": file.size or 0, "sha256": file.lfs.sha256 if file.lfs else None}

@@ -65,7 +65,7 @@ _Rule = Callable[["Match[str]"], str]
 _Step = tuple[re.Pattern[str], _Rule]
 
 
-def normalise(text: str, language: str) -> str:
+def normalize(text: str, language: str) -> str:
     """``text`` as it is said in ``language`` (ISO 639-1). Line breaks stay, other white space becomes one space."""
     words = spoken_words(language)
     say = _without_addresses if words is None else _rules(language)

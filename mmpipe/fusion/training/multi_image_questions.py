@@ -43,7 +43,7 @@ class Seen:
         return list(np.argsort(-self.probabilities)[:6].tolist())
 
 
-class GroupExaminer(Examiner):
+class MultiImageQuestionGenerator(Examiner):
     """Makes up questions about several pictures too."""
 
     def ask_of_several(self, seen: Sequence[Seen], random: Random) -> list[tuple[str, str]]:

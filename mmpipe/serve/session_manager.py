@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 1.0
 
 
-class Hub:
+class SessionManager:
     """Sessions over shared models. Used on one event loop.
 
     ``today``: the day in UTC, for keys that expire.
@@ -55,7 +55,7 @@ class Hub:
         self.audit = audit or AuditLog(options.audit_log)
         self.keys = Access(options, self.clock, self.audit, today)
         self.room = WaitingRoom(options.max_connections, options.max_connections_per_address)
-        self.load = LoadMeter(lambda: models.recogniser_stats, lambda: models.answers, self.clock)
+        self.load = LoadMeter(lambda: models.recognizer_stats, lambda: models.answers, self.clock)
         self.metrics = Metrics(self._stages)
         self.transcripts: TranscriptStore | None = None
         if options.transcripts is not None:
@@ -65,7 +65,7 @@ class Hub:
         self._around = Surroundings(models, options, self.clock, self.metrics, self.load, self.audit, self.transcripts)
         self._checking: list[Caller] = []  # whose sessions are being admitted
         self._stopping = False
-        self._probe: asyncio.Task[None] | None = None  # whether a recogniser that was stuck answers again
+        self._probe: asyncio.Task[None] | None = None  # whether a recognizer that was stuck answers again
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -94,7 +94,7 @@ class Hub:
         if self._stopping:
             return "the server is shutting down"
         if self.models.stuck:
-            return "the recogniser does not answer"
+            return "the recognizer does not answer"
         return self.unready
 
     # --- admission ---
@@ -144,8 +144,8 @@ class Hub:
         try:
             spoken = [start.source] if start.source else list(start.between or ())
             for code in spoken:
-                if models.recogniser.languages and code not in models.recogniser.languages:
-                    raise InputError(f"The language {code!r} is not recognised here.")
+                if models.recognizer.languages and code not in models.recognizer.languages:
+                    raise InputError(f"The language {code!r} is not recognized here.")
             pairs = [(start.source, start.to)] if start.to else []
             if start.between:
                 pairs = [start.between, (start.between[1], start.between[0])]

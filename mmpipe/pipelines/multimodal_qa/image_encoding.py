@@ -16,14 +16,14 @@ from mmpipe.vision.cache import CachedEncoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeptFile:
+class ImageBytes:
     """What a file held when it was shown, whatever becomes of it."""
 
     name: str
     content: bytes
 
     @classmethod
-    def of(cls, path: str | Path) -> KeptFile:
+    def of(cls, path: str | Path) -> ImageBytes:
         """Raises: ImageError: there is no such file, it is empty or too large."""
         return cls(str(path), images.read(path))
 
@@ -34,7 +34,7 @@ class KeptFile:
 
 
 #: Where a picture comes from: a path, the bytes of a file, a picture that was read before, or a stranger.
-ImageSource = str | Path | bytes | Image | KeptFile | images.IsolatedImage
+ImageSource = str | Path | bytes | Image | ImageBytes | images.IsolatedImage
 #: What is kept of a picture to look at it, 3 MB. Encoders see less; a camera's picture is decoded four times as fast.
 LOOK_PX = 1_000_000
 
@@ -60,10 +60,10 @@ def load_in_full(source: ImageSource) -> Image:
 def _read(source: ImageSource, max_px: int) -> Image:
     if isinstance(source, Image):
         return source
-    return images.load(source.open() if isinstance(source, KeptFile) else source, max_px=max_px)
+    return images.load(source.open() if isinstance(source, ImageBytes) else source, max_px=max_px)
 
 
-class Eyes:
+class BatchedImageEncoder:
     """An encoder whose features are kept, behind a batcher: pictures of different questions share batches."""
 
     def __init__(self, encoder: ImageEncoder, device: Device) -> None:

@@ -1,7 +1,8 @@
 """The state of one speaker: what was heard, what of it is speech, what is understood. No model, no clock, no thread.
 
-Sound goes in by :meth:`Ears.push`. :meth:`Ears.next_window` says what a recogniser should hear next, if anything;
-what it understood goes in by :meth:`Ears.understood`, which gives the words that are final now.
+Sound goes in by :meth:`StreamSegmenter.push`. :meth:`StreamSegmenter.next_window` says what a recognizer should hear
+next, if anything; what it understood goes in by :meth:`StreamSegmenter.understood`, which gives the words that are final
+now.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _REST = SPEECH_RATE_HZ  # and so much is left for the next window: of much less 
 
 
 @dataclass(frozen=True, slots=True)
-class EarOptions:
+class SegmenterOptions:
     """How a live session listens."""
 
     vad: VadOptions = field(default_factory=lambda: VadOptions(min_silence_s=0.5, pad_s=0.3, max_speech_s=1e9))
@@ -30,7 +31,7 @@ class EarOptions:
     step_s: float = 0.5  # new sound before the next hypothesis
     #: After this much silence the utterance is probably over: its last window comes soon, another before it is waste.
     ending_s: float = 0.25
-    #: A window that is longer is cut behind words that are final. Below what a recogniser encodes anyway.
+    #: A window that is longer is cut behind words that are final. Below what a recognizer encodes anyway.
     trim_from_s: float = 8.0
     #: What is longer is cut, whatever is final, and goes on in the next window: below Whisper's 30 s.
     max_window_s: float = 25.0
@@ -38,7 +39,7 @@ class EarOptions:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What to recognise. ``last``: the utterance has ended. ``cut``: it goes on in another window, being too long for
+    """What to recognize. ``last``: the utterance has ended. ``cut``: it goes on in another window, being too long for
     one. Either way all that is understood is final."""
 
     start_s: float
@@ -51,11 +52,11 @@ class Window:
         return self.start_s + self.audio.duration_s
 
 
-class Ears:
+class StreamSegmenter:
     """One stream of 16 kHz sound, cut into utterances, and each utterance into words."""
 
-    def __init__(self, vad: SileroVad, options: EarOptions | None = None) -> None:
-        self.options = options or EarOptions()
+    def __init__(self, vad: SileroVad, options: SegmenterOptions | None = None) -> None:
+        self.options = options or SegmenterOptions()
         self._endpointer = Endpointer(self.options.vad)
         self._stream = vad.stream()
         self._pad = round(self.options.vad.pad_s * SPEECH_RATE_HZ)
@@ -117,7 +118,7 @@ class Ears:
 
     @property
     def ready(self) -> bool:
-        """Whether something should be recognised now."""
+        """Whether something should be recognized now."""
         if self._ended:
             return True
         if self._start is None or self._endpointer.silent_frames * FRAME >= self.options.ending_s * SPEECH_RATE_HZ:
@@ -128,7 +129,7 @@ class Ears:
         return speech_s >= self.options.first_window_s and new_s >= self.options.step_s
 
     def next_window(self) -> Window | None:
-        """What should be recognised now; None while nothing is worth it."""
+        """What should be recognized now; None while nothing is worth it."""
         if not self.ready:
             return None
         if self._ended:

@@ -11,7 +11,7 @@ from mmpipe.translate.llama import PAIRS as GEMMA_PAIRS
 MAX_STEPS = 3  # of a route
 
 
-def what_would_open(source: str, target: str, have: Collection[tuple[str, str]]) -> str:
+def install_hint(source: str, target: str, have: Collection[tuple[str, str]]) -> str:
     """Sentences for an error message: each way to open ``source`` to ``target`` where the pairs ``have`` are there."""
     ways = []
     packages = _fewest_packages(source, target, have, PACKAGE_OF)
@@ -20,7 +20,7 @@ def what_would_open(source: str, target: str, have: Collection[tuple[str, str]])
     if _fewest_packages(source, target, {*have, *GEMMA_PAIRS}, {}) is not None:
         ways.append(
             "Gemma 3 270M would, under terms that restrict its use: pip install 'mmpipe[llama]' && "
-            "mmpipe pull gemma3-270m --accept-licence"
+            "mmpipe pull gemma3-270m --accept-license"
         )
     if source in NAMES and target in NAMES:
         ways.append(

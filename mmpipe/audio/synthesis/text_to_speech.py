@@ -18,10 +18,10 @@ from mmpipe.audio.synthesis.clauses import split_clauses, width
 from mmpipe.audio.synthesis.espeak import Espeak
 from mmpipe.audio.synthesis.finish import join, match_loudness, silence, trim
 from mmpipe.audio.synthesis.kokoro import Kokoro
-from mmpipe.audio.synthesis.normalise import normalise
+from mmpipe.audio.synthesis.normalize import normalize
 from mmpipe.audio.synthesis.piper import Piper
 from mmpipe.errors import InputError, LanguageError, MissingDependencyError
-from mmpipe.stage import Synthesiser
+from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Calls an engine with some requests; what ``mmpipe.batching`` puts between the speaker and the engine.
-Runner = Callable[[Synthesiser, Sequence[SpeechRequest]], list[Audio]]
+Runner = Callable[[Synthesizer, Sequence[SpeechRequest]], list[Audio]]
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 _ESTIMATE_MAX_CHARS = 250
@@ -51,12 +51,12 @@ _PRIOR_CHARS = 200.0  # how much speech the table's figure counts for, beside wh
 class _Plan:
     """What is to be spoken for one text, and the pause after each piece."""
 
-    engine: Synthesiser
+    engine: Synthesizer
     requests: tuple[SpeechRequest, ...]
     pauses_s: tuple[float, ...]
 
 
-class Speaker:
+class TextToSpeech:
     """Speaks text in any language that some engine knows.
 
     ``engines``: those to choose from, the first that has the language and the voice; None: the built-in ones, made
@@ -64,10 +64,10 @@ class Speaker:
     None: directly, one call at a time. A context manager.
     """
 
-    def __init__(self, engines: Sequence[Synthesiser] | None = None, runner: Runner | None = None) -> None:
+    def __init__(self, engines: Sequence[Synthesizer] | None = None, runner: Runner | None = None) -> None:
         self._engines = engines
         self._runner = runner or self._run_alone
-        self._built: dict[type[Synthesiser], Synthesiser] = {}
+        self._built: dict[type[Synthesizer], Synthesizer] = {}
         self._building = Lock()
         self._running = Lock()
         self._pace = _Pace()
@@ -101,7 +101,7 @@ class Speaker:
         Raises: as :meth:`speak`.
         """
         plans = [self._plan(request) for request in requests]
-        sounds: dict[Synthesiser, Iterator[Audio]] = {}
+        sounds: dict[Synthesizer, Iterator[Audio]] = {}
         for engine in {plan.engine: None for plan in plans}:
             together = [clause for plan in plans if plan.engine is engine for clause in plan.requests]
             sounds[engine] = iter(self._runner(engine, together) if together else ())
@@ -129,7 +129,7 @@ class Speaker:
         """Raise now what :meth:`speak` would raise for this language and voice. Loads the engine."""
         self.choose(language, voice)
 
-    def choose(self, language: str, voice: str | None = None) -> tuple[Synthesiser, str]:
+    def choose(self, language: str, voice: str | None = None) -> tuple[Synthesizer, str]:
         """The engine that speaks ``language`` with ``voice``, and the voice's name.
 
         Raises: as :meth:`speak`.
@@ -147,7 +147,7 @@ class Speaker:
 
         Within 6 % of the truth on average for Kokoro's default voices. Gets better for a voice as it is used.
         """
-        clauses = split_clauses(normalise(text, language), _ESTIMATE_MAX_CHARS)
+        clauses = split_clauses(normalize(text, language), _ESTIMATE_MAX_CHARS)
         spoken_s = sum(width(clause.text) for clause in clauses) / self._pace.chars_per_s(language, voice)
         return (spoken_s + sum(clause.pause_s for clause in clauses[:-1])) / speed
 
@@ -158,7 +158,7 @@ class Speaker:
         for engine in built:
             engine.close()
 
-    def __enter__(self) -> Speaker:
+    def __enter__(self) -> TextToSpeech:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,7 +166,7 @@ class Speaker:
 
     # -- engines ------------------------------------------------------------------------------------------------
 
-    def _candidates(self, language: str, voice: str | None) -> Iterator[Synthesiser]:
+    def _candidates(self, language: str, voice: str | None) -> Iterator[Synthesizer]:
         """Engines in order of preference; built-in ones are made no sooner than they are asked for."""
         if self._engines is not None:
             yield from self._engines
@@ -177,21 +177,21 @@ class Speaker:
             yield self._make(Piper)
         yield self._make(Espeak)
 
-    def _all_engines(self, language: str | None) -> Iterable[Synthesiser]:
+    def _all_engines(self, language: str | None) -> Iterable[Synthesizer]:
         """All that can be listed here; a missing extra leaves its engine out."""
         if self._engines is not None:
             return self._engines
         kokoro = [self._make(Kokoro)] if language is None or language in Kokoro.languages else []
         return [*kokoro, *self._espeak()]
 
-    def _espeak(self) -> list[Synthesiser]:
+    def _espeak(self) -> list[Synthesizer]:
         try:
             return [self._make(Espeak)]
         except MissingDependencyError as error:
             log.info("%s", error)
             return []
 
-    def _make(self, kind: type[Synthesiser]) -> Synthesiser:
+    def _make(self, kind: type[Synthesizer]) -> Synthesizer:
         with self._building:
             if kind not in self._built:
                 self._built[kind] = kind()
@@ -220,7 +220,7 @@ class Speaker:
         engine, voice = self.choose(request.language, request.voice)
         clauses = [
             clause
-            for clause in split_clauses(normalise(request.text, request.language), engine.max_chars, first_chars)
+            for clause in split_clauses(normalize(request.text, request.language), engine.max_chars, first_chars)
             if any(map(str.isalnum, clause.text))
         ]
         return _Plan(
@@ -236,7 +236,7 @@ class Speaker:
 
         yield from self._with_pauses(plan, sounds())
 
-    def _run_alone(self, engine: Synthesiser, requests: Sequence[SpeechRequest]) -> list[Audio]:
+    def _run_alone(self, engine: Synthesizer, requests: Sequence[SpeechRequest]) -> list[Audio]:
         with self._running:  # a stage is called from one thread at a time
             return engine.run(requests)
 
