@@ -45,7 +45,7 @@ async def translate(given: argparse.Namespace) -> None:
         mmpipe.Loudspeaker() as loudspeaker,
         mmpipe.LiveModels() as models,
     ):
-        await models.warm_up(options.pairs, options.voices)
+        await models.warmup(options.pairs, options.voices)
         session = mmpipe.LiveSession(models, options)
         print("Speak. Ctrl-C ends.")
         listening = asyncio.create_task(session.listen(microphone, playing=lambda: loudspeaker.playing))

@@ -173,7 +173,7 @@ class RecognitionOptions:
     language: str | None = None  # ISO 639-1; None: detect it, each window for itself
     languages: tuple[str, ...] = ()  # those to choose from where it is detected; empty: all
     task: Task = "transcribe"  # "translate": to English text, straight from the speech
-    words: bool = False  # give word times and probabilities
+    word_timestamps: bool = False  # give word times and probabilities
     entropy: bool = False  # give the mean entropy of the output distributions
     beam_size: int = 1  # 1: greedy
     initial_prompt: str | None = None  # text that could have come before

@@ -165,7 +165,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or "chromium"
     found: dict[str, list[dict[str, float]]] = {}
     with DemoModels() as models, tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        models.warm_up = lambda: None  # type: ignore[method-assign]  # pictures are not measured
+        models.warmup = lambda: None  # type: ignore[method-assign]  # pictures are not measured
         assert models.live
         pages = {"WebSocket": (stack.enter_context(served(create_app(models))), "Start")}
         for every_s in (0.1, 0.5):

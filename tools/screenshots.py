@@ -98,7 +98,7 @@ def pictures(page: Page) -> None:
     """A question that was answered."""
     page.get_by_role("tab", name="Pictures").click()
     page.get_by_role("button", name="Koala").click()
-    expect(page.locator(".pic-tray img")).to_be_visible()
+    expect(page.locator(".pic-list img")).to_be_visible()
     page.get_by_role("button", name="What is this?").click()
     expect(page.locator("#pic-conversation")).to_contain_text("koala", timeout=LATER_MS)
     expect(page.locator("#pic-explain")).to_be_enabled()

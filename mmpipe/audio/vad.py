@@ -79,7 +79,7 @@ class VadOptions:
     """When speech begins and ends."""
 
     threshold: float = 0.5  # speech begins at this probability
-    release: float = 0.35  # and lasts until it stays below this one
+    neg_threshold: float = 0.35  # and lasts until it stays below this one
     min_speech_s: float = 0.2  # shorter bursts are clicks
     min_silence_s: float = 0.3  # shorter pauses are part of speaking
     pad_s: float = 0.5  # kept before and after: at 0.25 s "ill-disposed" was heard as "ill-sposed"
@@ -125,7 +125,7 @@ class Endpointer:
                 if probability >= options.threshold:
                     self._start, self._open = self._now, []
                     self._last_voiced = self._now
-            elif probability >= options.release:
+            elif probability >= options.neg_threshold:
                 self._last_voiced = self._now
             if self._start is not None:
                 self._open.append(probability)

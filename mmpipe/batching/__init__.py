@@ -17,7 +17,7 @@ How it decides, in the order of the code:
 from mmpipe.batching.batcher import Batcher
 from mmpipe.batching.clock import Clock, MonotonicClock
 from mmpipe.batching.device import Device
-from mmpipe.batching.settings import BatchSettings, Priority
+from mmpipe.batching.options import BatchOptions, Priority
 from mmpipe.batching.stats import BatcherStats
 
-__all__ = ["BatchSettings", "Batcher", "BatcherStats", "Clock", "Device", "MonotonicClock", "Priority"]
+__all__ = ["BatchOptions", "Batcher", "BatcherStats", "Clock", "Device", "MonotonicClock", "Priority"]

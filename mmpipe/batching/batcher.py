@@ -13,8 +13,8 @@ from typing import Generic, Self
 
 from mmpipe.batching.clock import Clock, MonotonicClock
 from mmpipe.batching.device import Device
+from mmpipe.batching.options import BatchOptions, Priority
 from mmpipe.batching.queue import Entry
-from mmpipe.batching.settings import BatchSettings, Priority
 from mmpipe.batching.stats import BatcherStats
 from mmpipe.batching.worker import Worker
 from mmpipe.errors import StageError
@@ -43,7 +43,7 @@ class Batcher(Generic[In, Out]):
 
     Args:
         stage: a stage, or a plain function from a list to as many results (every item then costs 1).
-        settings: the bounds of batch and queue.
+        options: the bounds of batch and queue.
         device: shared by the batchers whose stages live on one accelerator, so that one of them computes at a time.
         owns_stage: close the stage, on its thread, when the batcher is closed. By default whoever made the stage
             closes it.
@@ -56,7 +56,7 @@ class Batcher(Generic[In, Out]):
     def __init__(
         self,
         stage: Stage[In, Out] | Callable[[Sequence[In]], Iterable[Out]],
-        settings: BatchSettings | None = None,
+        options: BatchOptions | None = None,
         *,
         device: Device | None = None,
         owns_stage: bool = False,
@@ -71,7 +71,7 @@ class Batcher(Generic[In, Out]):
         self._clock = clock or MonotonicClock()
         # The thread refers to the worker only: a batcher that nobody holds any more is noticed.
         self._worker = Worker(
-            self._stage, name, settings or BatchSettings(), device or Device(), self._clock, owns_stage=owns_stage
+            self._stage, name, options or BatchOptions(), device or Device(), self._clock, owns_stage=owns_stage
         )
         weakref.finalize(self, self._worker.close, drain=True, wait=False).atexit = False
 
@@ -153,7 +153,7 @@ class Batcher(Generic[In, Out]):
         queue is full. The first item that fails raises its error here; then, as when the iterator is dropped early,
         what is still on its way is cancelled. See :meth:`submit`.
         """
-        ahead = MAP_AHEAD_BATCHES * self._worker.settings.max_items
+        ahead = MAP_AHEAD_BATCHES * self._worker.options.max_items
         futures: deque[Future[Out]] = deque()
 
         def next_result() -> Out:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic
 
-from mmpipe.batching.settings import BatchSettings, Priority
+from mmpipe.batching.options import BatchOptions, Priority
 from mmpipe.stage import In, Out
 
 #: While interactive items keep coming, bulk gets one batch in so many: slow, but never stuck.
@@ -65,10 +65,10 @@ class Lane(Generic[In, Out]):
     only ever fill from behind, so every entry comes to the head.
     """
 
-    def __init__(self, priority: Priority, settings: BatchSettings) -> None:
+    def __init__(self, priority: Priority, options: BatchOptions) -> None:
         self.entries: list[Entry[In, Out]] = []
         self._priority = priority
-        self._settings = settings
+        self._options = options
         self._round = 0  # of the last head
 
     def push(self, entry: Entry[In, Out]) -> None:
@@ -112,9 +112,9 @@ class Lane(Generic[In, Out]):
             company.sort(key=lambda entry: abs(entry.cost - head.cost))
         batch, cost, low, high, overflow = [head], head.cost, head.cost, head.cost, False
         for entry in company:
-            if len(batch) == self._settings.max_items:
+            if len(batch) == self._options.max_items:
                 break
-            if max(high, entry.cost) > min(low, entry.cost) * self._settings.max_spread:
+            if max(high, entry.cost) > min(low, entry.cost) * self._options.max_spread:
                 continue
             if cost + entry.cost > max_cost:
                 overflow = True  # yet a shorter one may fit; this one is served no later for it
@@ -123,7 +123,7 @@ class Lane(Generic[In, Out]):
             cost, low, high = cost + entry.cost, min(low, entry.cost), max(high, entry.cost)
         chosen = set(batch)
         rest = [entry for entry in waiting if entry not in chosen]
-        return batch, rest, overflow or len(batch) == self._settings.max_items or cost >= max_cost
+        return batch, rest, overflow or len(batch) == self._options.max_items or cost >= max_cost
 
 
 class FairQueue(Generic[In, Out]):
@@ -132,9 +132,9 @@ class FairQueue(Generic[In, Out]):
     Bulk items do not ride along in interactive batches: a batch takes as long as all that is in it.
     """
 
-    def __init__(self, settings: BatchSettings) -> None:
-        self._settings = settings
-        self._lanes: dict[Priority, Lane[In, Out]] = {priority: Lane(priority, settings) for priority in Priority}
+    def __init__(self, options: BatchOptions) -> None:
+        self._options = options
+        self._lanes: dict[Priority, Lane[In, Out]] = {priority: Lane(priority, options) for priority in Priority}
         self._passed_over = 0  # interactive batches since bulk last had its turn
 
     def __len__(self) -> int:
@@ -145,12 +145,12 @@ class FairQueue(Generic[In, Out]):
             yield from lane.entries
 
     def has_room(self, priority: Priority) -> bool:
-        return len(self._lanes[priority].entries) < self._settings.max_queue
+        return len(self._lanes[priority].entries) < self._options.max_queue
 
     def push(self, entry: Entry[In, Out], now_s: float) -> None:
         entry.arrived_s = now_s
         # Waiting for company may take half of the time an item has, not all of it.
-        entry.due_s = now_s + min(self._settings.max_wait_s, (entry.deadline_s - now_s) / 2)
+        entry.due_s = now_s + min(self._options.max_wait_s, (entry.deadline_s - now_s) / 2)
         self._lanes[entry.priority].push(entry)
 
     def withdraw(self, entry: Entry[In, Out]) -> None:

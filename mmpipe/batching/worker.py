@@ -15,8 +15,8 @@ from typing import Any, Generic
 from mmpipe.batching.clock import Clock
 from mmpipe.batching.device import Device
 from mmpipe.batching.memory import MemoryCeiling, is_out_of_memory
+from mmpipe.batching.options import BatchOptions
 from mmpipe.batching.queue import Entry, FairQueue
-from mmpipe.batching.settings import BatchSettings
 from mmpipe.batching.stats import BatcherStats
 from mmpipe.errors import (
     BatcherClosedError,
@@ -47,14 +47,14 @@ class Worker(Generic[In, Out]):
         self,
         stage: Stage[In, Out],
         name: str,
-        settings: BatchSettings,
+        options: BatchOptions,
         device: Device,
         clock: Clock,
         *,
         owns_stage: bool,
     ) -> None:
         self.name = name  # of the stage, for messages
-        self.settings = settings
+        self.options = options
         self._stage = stage
         self._device = device
         self._clock = clock
@@ -63,7 +63,7 @@ class Worker(Generic[In, Out]):
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)  # something for the thread to look at
         self._room = threading.Condition(self._lock)  # something left the queue
-        self._queue: FairQueue[In, Out] = FairQueue(settings)
+        self._queue: FairQueue[In, Out] = FairQueue(options)
         self._batch: list[Entry[In, Out]] = []  # in the stage now
         self._pieces: list[list[Entry[In, Out]]] = []  # of a batch that failed, the next one last
         self._ceiling = MemoryCeiling()
@@ -93,11 +93,11 @@ class Worker(Generic[In, Out]):
 
     def submit(self, entry: Entry[In, Out], *, block: bool) -> None:
         with self._lock:
-            if entry.cost > self.settings.max_cost:
+            if entry.cost > self.options.max_cost:
                 self._count(refused=1)
                 raise ItemTooLargeError(
                     f"The item costs {entry.cost:g}, a batch of {self.name!r} at most "
-                    f"{self.settings.max_cost:g}. Cut it into smaller ones, or raise max_cost."
+                    f"{self.options.max_cost:g}. Cut it into smaller ones, or raise max_cost."
                 )
             self.start()
             while not self._queue.has_room(entry.priority):
@@ -150,7 +150,7 @@ class Worker(Generic[In, Out]):
             self._count(refused=1)
             retry_after_s = self._retry_after_s()
             raise QueueFullError(
-                f"The {entry.priority.name.lower()} queue of {self.name!r} is full ({self.settings.max_queue} "
+                f"The {entry.priority.name.lower()} queue of {self.name!r} is full ({self.options.max_queue} "
                 f"items). Try again in about {retry_after_s:.2g} s, submit with block=True, or raise max_queue.",
                 retry_after_s,
             )
@@ -173,7 +173,7 @@ class Worker(Generic[In, Out]):
 
     def _main(self) -> None:
         try:
-            self._warm_up()
+            self._warmup()
             while self._turn():
                 pass
         finally:  # nothing is left by now, unless this loop itself has failed: then nobody may wait for ever
@@ -181,7 +181,7 @@ class Worker(Generic[In, Out]):
             self.close(drain=False)
             self._close_stage()
 
-    def _warm_up(self) -> None:
+    def _warmup(self) -> None:
         try:
             with self._device:
                 self._stage.warmup()
@@ -350,7 +350,7 @@ class Worker(Generic[In, Out]):
     # --- called with the lock held ---
 
     def _max_cost(self) -> float:
-        return min(self.settings.max_cost, self._ceiling.max_cost)
+        return min(self.options.max_cost, self._ceiling.max_cost)
 
     def _count(self, **amounts: float) -> None:
         self._stats = self._stats.plus(**amounts)

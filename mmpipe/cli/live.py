@@ -85,7 +85,7 @@ def live(
                 named = int(device) if device and device.isdigit() else device
                 sound = stack.enter_context(devices.Microphone(named))
             models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
-            await models.warm_up(options.pairs, options.voices)
+            await models.warmup(options.pairs, options.voices)
             session = LiveSession(models, options)
             show = stack.enter_context(Screen(options.target))
             feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))

@@ -177,7 +177,7 @@ def transcribe(
     options = RecognitionOptions(
         language=_language(language),
         task=task,
-        words=True,
+        word_timestamps=True,
         entropy=entropy,
         beam_size=beam,
         initial_prompt=prompt,

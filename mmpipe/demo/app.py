@@ -79,7 +79,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        models.warm_up()
+        models.warmup()
         untrusted.start()
         task = asyncio.create_task(service.run())
         try:

@@ -94,7 +94,7 @@ class Part(Generic[T]):
 
 
 class DemoModels:
-    """Everything the tabs need, loaded when it is first asked for, or by :meth:`warm_up`. May be used from any thread.
+    """Everything the tabs need, loaded when it is first asked for, or by :meth:`warmup`. May be used from any thread.
 
     Live sessions, recordings and questions run on the same engines behind the same batchers: whoever comes at the
     same time shares a batch. A context manager.
@@ -199,11 +199,11 @@ class DemoModels:
         """What each engine's batcher has done, by the name of the engine."""
         return self._live.made.batchers.stats() if self._live.made else {}
 
-    def warm_up(self) -> None:
+    def warmup(self) -> None:
         """Load everything on a thread of its own, what visitors see first before the rest. Returns at once."""
-        Thread(target=self._warm_up, name="mmpipe-warm-up", daemon=True).start()
+        Thread(target=self._warmup, name="mmpipe-warm-up", daemon=True).start()
 
-    def _warm_up(self) -> None:
+    def _warmup(self) -> None:
         for part in self._parts:
             try:
                 part.get()
@@ -238,7 +238,7 @@ class DemoModels:
         live = LiveModels(
             self._recognizer.get(), translators=self._translators.get(), synthesizers=self._synthesizers.get()
         )
-        asyncio.run(live.warm_up([WARM_PAIR], [WARM_PAIR[1]]))
+        asyncio.run(live.warmup([WARM_PAIR], [WARM_PAIR[1]]))
         return live
 
     def _load_reader(self) -> PictureReader:

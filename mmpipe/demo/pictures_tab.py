@@ -13,12 +13,12 @@ from gradio.context import Context
 
 from mmpipe.demo import pictures_view as view
 from mmpipe.demo.errors import told
+from mmpipe.demo.image_chat_session import MAX_PICTURE_BYTES, MAX_PICTURES, ImageChatSession, checked
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.pictures_desk import MAX_PICTURE_BYTES, MAX_PICTURES, Desk, checked
 from mmpipe.demo.recording_tab import EXAMPLES, filled_by
 from mmpipe.demo.recording_view import problem
-from mmpipe.demo.visitors import Visitors
+from mmpipe.demo.session_store import SessionStore
 from mmpipe.errors import InputError, MmpipeError
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ _LIMITS = (
     f"Up to {MAX_PICTURES}, of {MAX_PICTURE_BYTES // 2**20} MB each. They stay on this server, and go when you leave."
 )
 
-#: As ``static/tray.js`` gives them: "path" and "name" of each.
+#: As ``static/image_list.js`` gives them: "path" and "name" of each.
 Pictures = list[dict[str, str]] | None
 
 
 def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
-    pairs, visitors = models.pairs, Visitors(Desk)
+    pairs, sessions = models.pairs, SessionStore(ImageChatSession)
     missing = _missing()
     answers, reads = "qa" not in missing, "ocr" not in missing
 
@@ -49,7 +49,7 @@ def build(models: DemoModels) -> None:
         gr.HTML(problem(text))
     with gr.Row(elem_classes="pic-columns"):
         with gr.Column(min_width=0, elem_classes="mm-panel mm-desk pic-given"):
-            tray = filled_by("tray.js", "pic-tray", hint=_LIMITS)
+            image_list = filled_by("image_list.js", "pic-list", hint=_LIMITS)
             rejected = gr.HTML("", apply_default_css=False, elem_id="pic-rejected")
             with gr.Row(elem_classes="mm-examples"):
                 gr.HTML('<span class="mm-hint">Or try one:</span>')
@@ -81,19 +81,21 @@ def build(models: DemoModels) -> None:
 
     outputs = [log, explain]
 
-    async def follow(request: gr.Request, way: Callable[[Desk], AsyncIterator[None]]) -> AsyncIterator[tuple[Any, Any]]:
+    async def follow(
+        request: gr.Request, way: Callable[[ImageChatSession], AsyncIterator[None]]
+    ) -> AsyncIterator[tuple[Any, Any]]:
         """Show the conversation as it grows."""
-        desk = visitors.of(request)
+        session = sessions.of(request)
         try:
-            async for _ in way(desk):
-                yield view.conversation(desk.turns), gr.update(interactive=answers and desk.can_explain)
+            async for _ in way(session):
+                yield view.conversation(session.turns), gr.update(interactive=answers and session.can_explain)
         except MmpipeError as error:  # it did not even begin
-            yield view.conversation(desk.turns) + problem(told(error)), gr.skip()
+            yield view.conversation(session.turns) + problem(told(error)), gr.skip()
 
     def paths(pictures: Pictures, request: gr.Request) -> list[Path]:
         if not pictures:
             raise InputError("There is no picture yet. Add one, or try one of the examples.")
-        return [visitors.claim(request, picture) for picture in _listed(pictures)]
+        return [sessions.claim(request, picture) for picture in _listed(pictures)]
 
     async def ask(
         given: str | dict[str, str], pictures: Pictures, to: str, speaks: bool, request: gr.Request
@@ -102,28 +104,28 @@ def build(models: DemoModels) -> None:
         if to:
             options["to"] = to
 
-        def way(desk: Desk) -> AsyncIterator[None]:
-            return desk.ask(
-                models, _asked(given, lambda upload: visitors.claim(request, upload)), paths(pictures, request), options
+        def way(session: ImageChatSession) -> AsyncIterator[None]:
+            return session.ask(
+                models, _asked(given, lambda upload: sessions.claim(request, upload)), paths(pictures, request), options
             )
 
         async for update in follow(request, way):
             yield update
 
     async def read_text(pictures: Pictures, request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
-        async for update in follow(request, lambda desk: desk.read(models, paths(pictures, request))):
+        async for update in follow(request, lambda session: session.read(models, paths(pictures, request))):
             yield update
 
     async def translate_text(pictures: Pictures, to: str, request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
-        async for update in follow(request, lambda desk: desk.translate(models, paths(pictures, request), to)):
+        async for update in follow(request, lambda session: session.translate(models, paths(pictures, request), to)):
             yield update
 
     async def show_evidence(request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
-        async for update in follow(request, Desk.explain):
+        async for update in follow(request, ImageChatSession.explain):
             yield update
 
     def forget(request: gr.Request) -> tuple[Any, Any]:
-        visitors.of(request).forget()
+        sessions.of(request).forget()
         return view.conversation(()), gr.update(interactive=False)
 
     def take(pictures: Pictures, request: gr.Request) -> tuple[Any, str]:
@@ -135,14 +137,14 @@ def build(models: DemoModels) -> None:
                 problems[f"These are more than {MAX_PICTURES} pictures: the first {MAX_PICTURES} are kept."] = None
                 break
             try:
-                kept.append(checked(visitors.claim(request, picture)))
+                kept.append(checked(sessions.claim(request, picture)))
             except Exception as error:
                 problems[told(error)] = None
         return _given(kept), "".join(map(problem, problems))
 
     def example(file: str) -> Callable[[gr.Request], tuple[Any, str]]:
         def load(request: gr.Request) -> tuple[Any, str]:
-            own = visitors.of(request).folder / file
+            own = sessions.of(request).folder / file
             shutil.copyfile(EXAMPLES / file, own)
             return _given([own]), ""
 
@@ -150,20 +152,20 @@ def build(models: DemoModels) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shared: dict[str, Any] = {"concurrency_limit": AT_ONCE, "concurrency_id": "pictures", **quiet}
-    asking = [tray, language, speak]
+    asking = [image_list, language, speak]
     question.submit(ask, [question, *asking], outputs, **shared)
     for button in questions:
         button.click(ask, [button, *asking], outputs, **shared)
-    read.click(read_text, [tray], outputs, **shared)
-    translate.click(translate_text, [tray, into], outputs, **shared)
+    read.click(read_text, [image_list], outputs, **shared)
+    translate.click(translate_text, [image_list, into], outputs, **shared)
     explain.click(show_evidence, None, outputs, **shared)
     new.click(forget, None, outputs, queue=False, **quiet)
-    tray.upload(take, [tray], [tray, rejected], concurrency_limit=AT_ONCE, **quiet)
+    image_list.upload(take, [image_list], [image_list, rejected], concurrency_limit=AT_ONCE, **quiet)
     for button, (_, file) in zip(examples, _EXAMPLES, strict=True):
-        button.click(example(file), None, [tray, rejected], **quiet)
+        button.click(example(file), None, [image_list, rejected], **quiet)
     page = Context.root_block
     assert page is not None
-    page.unload(visitors.left)
+    page.unload(sessions.left)
 
 
 def _given(pictures: list[Path]) -> list[dict[str, str]]:

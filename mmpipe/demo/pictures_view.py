@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mmpipe.demo.pictures_desk import Turn
+from mmpipe.demo.image_chat_session import Turn
 from mmpipe.demo.recording_view import problem
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import Pairs
 from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, probe
-from mmpipe.demo.visitors import Visitors
+from mmpipe.demo.session_store import SessionStore
 from mmpipe.errors import MmpipeError
 from mmpipe.untrusted import UntrustedMedia
 
@@ -41,7 +41,7 @@ _LIMITS = f"Of any kind, up to {MAX_DURATION_S / 60:.0f} minutes. It stays on th
 
 
 @dataclass(slots=True)
-class _Desk:
+class RecordingSession:
     """What a visitor has going on in this tab."""
 
     folder: Path
@@ -62,7 +62,7 @@ class _Desk:
 
 def build(models: DemoModels) -> None:
     """Everything of the tab, with ``models`` behind it."""
-    pairs, visitors = models.pairs, Visitors(_Desk)
+    pairs, sessions = models.pairs, SessionStore(RecordingSession)
     threads = ThreadPoolExecutor(AT_ONCE, "mmpipe-recording")  # for minutes at a time: not those that all others use
 
     with gr.Column(elem_classes="mm-panel mm-desk"):
@@ -108,11 +108,11 @@ def build(models: DemoModels) -> None:
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(news.set)
 
-        desk = visitors.of(request)
+        session = sessions.of(request)
         try:
-            recording = visitors.claim(request, upload)
+            recording = sessions.claim(request, upload)
             wanted = Wanted(to, language or None, speaks and to in pairs.voices)
-            job = desk.begin(recording, wanted, tell)
+            job = session.begin(recording, wanted, tell)
         except (MmpipeError, OSError) as error:
             yield view.problem(told(error)), None, *idle
             return
@@ -122,7 +122,7 @@ def build(models: DemoModels) -> None:
             while not work.done():
                 await _first(work, news)
                 news.clear()
-                if desk.job is not job:  # another was begun, and tells the page itself
+                if session.job is not job:  # another was begun, and tells the page itself
                     return
                 now = job.snapshot()
                 key = len(now.segments), len(now.downloads), now.done_s["decoded"] >= now.duration_s > 0
@@ -136,7 +136,7 @@ def build(models: DemoModels) -> None:
         yield view.stages(now), view.player(job, now), *idle
 
     def cancel(request: gr.Request) -> Any:
-        job = visitors.of(request).job
+        job = sessions.of(request).job
         if job is not None and job.snapshot().state is State.RUNNING:
             job.cancel()
         return gr.update(interactive=False)
@@ -146,7 +146,7 @@ def build(models: DemoModels) -> None:
         if not upload:
             return gr.skip(), gr.skip(), gr.skip()
         try:
-            recording = visitors.claim(request, upload)
+            recording = sessions.claim(request, upload)
             probe(UntrustedMedia(recording, recording.name))
         except Exception as error:
             return None, view.problem(told(error)), None
@@ -154,7 +154,7 @@ def build(models: DemoModels) -> None:
 
     def example(file: str, language: str) -> Callable[[gr.Request], tuple[Any, str, Any]]:
         def load(request: gr.Request) -> tuple[Any, str, Any]:
-            own = visitors.of(request).folder / file
+            own = sessions.of(request).folder / file
             shutil.copyfile(EXAMPLES / file, own)
             return _given(own), language, gr.update(choices=pairs.targets(language), value=_TO)
 
@@ -183,7 +183,7 @@ def build(models: DemoModels) -> None:
     target.change(lambda language, to: _quality(pairs, language or None, to), [source, target], [quality], **quiet)
     page = Context.root_block
     assert page is not None
-    page.unload(visitors.left)
+    page.unload(sessions.left)
 
 
 def _given(recording: Path) -> dict[str, str]:

@@ -53,7 +53,7 @@ class LiveService:
         while self.manager is None:
             try:
                 manager = SessionManager(await asyncio.to_thread(lambda: self._models.live), self._options)
-                await manager.warm_up()
+                await manager.warmup()
                 self.failure = manager.unready
             except Exception as error:
                 self.failure = told(error)

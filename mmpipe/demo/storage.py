@@ -15,7 +15,7 @@ from threading import Lock
 UNUSED_S = 600.0
 #: Left to others on the same disk.
 SPARE_BYTES = 500_000_000
-#: What the folders begin with in which :mod:`mmpipe.demo.visitors` keeps what is in use.
+#: What the folders begin with in which :mod:`mmpipe.demo.session_store` keeps what is in use.
 IN_USE = "visitors-"
 
 

@@ -60,16 +60,18 @@ def recognition(clips: Sequence[Clip], weights: str = "whisper-base", runs: int 
             texts.append("".join(segment.text for segment in segments))
         return texts
 
-    def mmpipe(transcriber: Transcriber, *, words: bool) -> list[str]:
+    def mmpipe(transcriber: Transcriber, *, word_timestamps: bool) -> list[str]:
         def one(clip: Clip) -> str:
-            return transcriber(clip.path, RecognitionOptions(language=clip.language, words=words)).text
+            return transcriber(
+                clip.path, RecognitionOptions(language=clip.language, word_timestamps=word_timestamps)
+            ).text
 
         return _together(one, clips)
 
     systems: dict[str, Callable[[], list[str]]] = {
-        "mmpipe": lambda: mmpipe(ours, words=False),
-        "mmpipe, word times": lambda: mmpipe(ours, words=True),
-        "mmpipe, 30 s context": lambda: mmpipe(padded, words=False),
+        "mmpipe": lambda: mmpipe(ours, word_timestamps=False),
+        "mmpipe, word times": lambda: mmpipe(ours, word_timestamps=True),
+        "mmpipe, 30 s context": lambda: mmpipe(padded, word_timestamps=False),
         "faster-whisper": faster_whisper,
         "faster-whisper, beam 1": lambda: faster_whisper(beam_size=1),
     }

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from mmpipe.errors import InputError
 from mmpipe.evaluate.fusion import LISTS, pictures
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _STAMPS_INSTALLED = Path("/usr/share/tuxpaint/stamps")
 _STAMPS_PACKAGES = ("tuxpaint-stamps-default=2022.06.04-1",)
@@ -140,7 +140,7 @@ def _puzzle_picture(puzzle: bytes) -> bytes:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    log.info("%s", " ".join(command))
+    logger.info("%s", " ".join(command))
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except FileNotFoundError as error:

@@ -13,8 +13,8 @@ from typing import Any
 from mmpipe.fusion.chat import Message, render
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import DType, LanguageModel
+from mmpipe.fusion.options import EngineOptions
 from mmpipe.fusion.requests import Generation, GenerationRequest, Prompt
-from mmpipe.fusion.settings import EngineSettings
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def generation(
     What was computed for a question is not kept for the next run, but where "next turn" says so. Medians of ``runs``.
     """
     lm = LanguageModel.load(weights, dtype=dtype, device=device)
-    with GenerationEngine(lm, EngineSettings(prefix_cache_bytes=0)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefix_cache_bytes=0)) as engine:
         requests = [GenerationRequest(_prompt(lm, question), max_new_tokens) for question in QUESTIONS]
         systems: dict[str, Callable[[], Sequence[Sequence[int]]]] = {
             "one by one": lambda: [_ids(engine.generate([request]))[0] for request in requests],

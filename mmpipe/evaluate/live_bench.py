@@ -99,7 +99,7 @@ def one_session(
     recording, log = folder / "talk.wav", folder / "events.jsonl"
     media.save(audio, recording)
     language = clips[0].language
-    offline = Transcriber(whisper)(recording, RecognitionOptions(language=language, words=True))
+    offline = Transcriber(whisper)(recording, RecognitionOptions(language=language, word_timestamps=True))
 
     memory = Memory()
 
@@ -109,7 +109,7 @@ def one_session(
             memory.sample(at_s)
 
     with LiveModels(whisper) as models:
-        _warm_up(models, options, audio.slice(0, 20), folder)
+        _warmup(models, options, audio.slice(0, 20), folder)
         replay(models, options, [audio], [log], Replay(pace, each_second=each_second))
     whisper.close()
     _keep(memory, folder / "memory.tsv")
@@ -130,7 +130,7 @@ def _with_words(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(segment for segment in segments if segment.words)
 
 
-def _warm_up(models: LiveModels, options: LiveOptions, audio: Audio, folder: Path) -> None:
+def _warmup(models: LiveModels, options: LiveOptions, audio: Audio, folder: Path) -> None:
     """A session begins with models that are loaded, as those of a server are."""
     replay(models, options, [audio], [folder / "warmup.jsonl"], Replay(Pace.BUSY))
 
@@ -286,7 +286,7 @@ def many_sessions(
         talks = [long_recording(utterances, length_s, seed) for seed in range(n)]
         logs = [folder / f"{system.replace(', ', '-').replace(' ', '-')}-{n}-{k}.jsonl" for k in range(n)]
         with makers[system](n) as models:
-            _warm_up(models, options, talks[0][0].slice(0, 10), folder)
+            _warmup(models, options, talks[0][0].slice(0, 10), folder)
             replay(
                 models,
                 options,

@@ -36,7 +36,7 @@ class Reference:
         lacking = next((segment for segment in self.segments if not segment.words), None)
         if lacking:
             raise InputError(
-                f"The sentence {lacking.text!r} has no word times. Recognize with words=True, or use "
+                f"The sentence {lacking.text!r} has no word times. Recognize with word_timestamps=True, or use "
                 "mmpipe.pipelines.alignment.align."
             )
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: An error in the server's log, and what an interpreter that fails prints beside it.
 _ERROR = re.compile(r"^(?:ERROR|CRITICAL|Traceback)\b", re.MULTILINE)
 #: What counts as the warm-up of a long run, and of a short one the share of it.
-WARM_UP_S, WARM_UP_SHARE = 300.0, 0.3
+WARMUP_S, WARMUP_SHARE = 300.0, 0.3
 #: What runs once before anything is measured, so that every pool is as full as it gets.
 _PRIMING_QUESTIONS, _PRIMING_RECORDINGS, _PRIMING_S = 8, 2, 10.0
 #: Connections that were kept alive end within this, and idle threads of pools that shrink.
@@ -75,8 +75,8 @@ class SoakOptions:
         return 60 * self.minutes
 
     @property
-    def warm_up_s(self) -> float:
-        return min(WARM_UP_S, WARM_UP_SHARE * self.length_s)
+    def warmup_s(self) -> float:
+        return min(WARMUP_S, WARMUP_SHARE * self.length_s)
 
     @property
     def max_sessions(self) -> int:
@@ -116,7 +116,7 @@ def soak(
         MissingDependencyError: an extra is not installed.
     """
     require("httpx", "demo", "A soak")
-    result = Soak(asdict(options), options.warm_up_s)
+    result = Soak(asdict(options), options.warmup_s)
     with ServerProcess(command or demo_server(options), folder) as server:
         chosen = (all_faults() if faults is None else tuple(faults)) if options.faults else ()
         run = _Run(options, material, folder, server, result, chosen, tell)

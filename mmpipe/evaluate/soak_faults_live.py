@@ -38,7 +38,7 @@ async def silent(target: Target) -> str:
 
 async def unread_pings(target: Target) -> str:
     """Pings whose answers are never read."""
-    async with Raw(target.port, target.address, deaf=True) as raw:
+    async with Raw(target.port, target.address, never_reads=True) as raw:
         if refused := await _opened(raw):
             return refused
         raw.writer.transport.pause_reading()  # type: ignore[attr-defined]

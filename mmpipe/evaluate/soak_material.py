@@ -55,7 +55,7 @@ def prepare(clips: Sequence[Clip], pictures: Sequence[Path], weights: str = "whi
         offline: list[Utterance | None] = []
         with Transcriber(whisper) as transcribe:
             for clip, utterance in zip(clips, spoken, strict=True):
-                found = transcribe(clip.path, RecognitionOptions(language=clip.language, words=True))
+                found = transcribe(clip.path, RecognitionOptions(language=clip.language, word_timestamps=True))
                 words = tuple(word for segment in found.segments for word in segment.words)
                 segment = (
                     Segment(words[0].start_s, words[-1].end_s, found.text, clip.language, words) if words else None

@@ -20,7 +20,7 @@ API = "/gradio_api"
 FUNCTIONS = {
     "take recording": ("rec-given", "upload"),
     "translate": ("rec-start", "click"),
-    "take pictures": ("pic-tray", "upload"),
+    "take pictures": ("pic-list", "upload"),
     "ask": ("pic-question", "submit"),
 }
 

@@ -84,7 +84,7 @@ def _none(name: str, failures: list[str]) -> Bar:
 
 def _memory_bar(soak: Soak) -> Bar:
     name, wanted = "memory after the warm-up, to the end", f"within {MEMORY_LIMIT:.0%}"
-    found = memory_growth(soak.samples, soak.warm_up_s)
+    found = memory_growth(soak.samples, soak.warmup_s)
     if found is None:
         return Bar(name, "not measured", wanted, None)
     judged = soak.load_s >= MIN_JUDGED_S
@@ -128,7 +128,7 @@ def _figures(soak: Soak) -> Iterator[tuple[str, Any]]:
     yield "length of the load, min", round(soak.load_s / 60, 1)
     if soak.interrupted:
         yield "stopped early", "yes"
-    memory = memory_growth(soak.samples, soak.warm_up_s)
+    memory = memory_growth(soak.samples, soak.warmup_s)
     yield from _growth("memory, MB", memory)
     resident = [sample.resident_mb for sample in soak.samples if sample.resident_mb is not None]
     if resident:
@@ -145,8 +145,8 @@ def _figures(soak: Soak) -> Iterator[tuple[str, Any]]:
             "idle as before after, s",
             f"not within {soak.options['settle_s']:g}" if after_s is None else round(after_s),
         )
-    yield from _growth("descriptors", descriptors_growth(soak.samples, soak.warm_up_s))
-    yield from _growth("threads", threads_growth(soak.samples, soak.warm_up_s))
+    yield from _growth("descriptors", descriptors_growth(soak.samples, soak.warmup_s))
+    yield from _growth("threads", threads_growth(soak.samples, soak.warmup_s))
     health = Spread.of([sample.health_s for sample in soak.samples if sample.health_s is not None])
     if health:
         yield "answer to a health check, s, p50 / p95 / max", _spread(health)

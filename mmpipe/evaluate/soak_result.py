@@ -64,7 +64,7 @@ class Soak:
     """All that was measured."""
 
     options: dict[str, Any]
-    warm_up_s: float
+    warmup_s: float
     idle_before: Sample | None = None
     samples: list[Sample] = field(default_factory=list)  # under load
     idle_after: Sample | None = None
@@ -115,19 +115,19 @@ def growth(at_s: Sequence[float], values: Sequence[float]) -> Growth | None:
     return Growth(median(values[:tenth]), median(values[-tenth:]), 3_600 * per_s)
 
 
-def memory_growth(samples: Sequence[Sample], warm_up_s: float) -> Growth | None:
+def memory_growth(samples: Sequence[Sample], warmup_s: float) -> Growth | None:
     """How the memory of the server's process grows under load, after the warm-up."""
-    return _growth_of([(s.at_s, s.resident_mb) for s in samples], warm_up_s)
+    return _growth_of([(s.at_s, s.resident_mb) for s in samples], warmup_s)
 
 
-def threads_growth(samples: Sequence[Sample], warm_up_s: float) -> Growth | None:
+def threads_growth(samples: Sequence[Sample], warmup_s: float) -> Growth | None:
     """How the number of its threads does."""
-    return _growth_of([(s.at_s, s.threads) for s in samples if s.resident_mb is not None], warm_up_s)
+    return _growth_of([(s.at_s, s.threads) for s in samples if s.resident_mb is not None], warmup_s)
 
 
-def descriptors_growth(samples: Sequence[Sample], warm_up_s: float) -> Growth | None:
+def descriptors_growth(samples: Sequence[Sample], warmup_s: float) -> Growth | None:
     """How the number of its open descriptors does."""
-    return _growth_of([(s.at_s, s.descriptors) for s in samples if s.resident_mb is not None], warm_up_s)
+    return _growth_of([(s.at_s, s.descriptors) for s in samples if s.resident_mb is not None], warmup_s)
 
 
 def _growth_of(points: Sequence[tuple[float, float | None]], from_s: float) -> Growth | None:

@@ -26,17 +26,17 @@ class Raw:
     Args:
         port: of the server, on this machine.
         address: of this machine, from which it comes; None: any.
-        deaf: take next to nothing of what the server sends.
+        never_reads: take next to nothing of what the server sends.
     """
 
-    def __init__(self, port: int, address: str | None, *, deaf: bool = False) -> None:
-        self._port, self._address, self._deaf = port, address, deaf
+    def __init__(self, port: int, address: str | None, *, never_reads: bool = False) -> None:
+        self._port, self._address, self._never_reads = port, address, never_reads
 
     async def __aenter__(self) -> Self:
         found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             found.setblocking(False)
-            if self._deaf:
+            if self._never_reads:
                 found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
             if self._address:
                 found.bind((self._address, 0))

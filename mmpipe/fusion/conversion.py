@@ -22,7 +22,7 @@ from mmpipe.weights import disk
 from mmpipe.weights.cache import Folder
 from mmpipe.weights.manifest import File
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: In the folder's name: raised when the conversion changes, so that what an older mmpipe made is not used.
 _VERSION = 1
@@ -53,7 +53,7 @@ def converted(gguf: Path) -> Path:
             if not _whole(folder):  # another process may have made it just before
                 with folder.staging() as staging:
                     disk.require_room(staging, needed_bytes)
-                    log.info("Converting %s into what loads fast: half a minute, this once", gguf.name)
+                    logger.info("Converting %s into what loads fast: half a minute, this once", gguf.name)
                     _convert(gguf, staging)
                     _commit(folder, staging, digest)
         return folder.path

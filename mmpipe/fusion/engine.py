@@ -17,10 +17,10 @@ from mmpipe.batching.device import Device
 from mmpipe.errors import BatcherClosedError, InputError
 from mmpipe.fusion.attention import install
 from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.fusion.options import Attending, EngineOptions, EngineStats
 from mmpipe.fusion.requests import Generation, GenerationRequest, Prompt, Score, ScoreRequest
 from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow
 from mmpipe.fusion.scheduler import Scheduler
-from mmpipe.fusion.settings import Attending, EngineSettings, EngineStats
 from mmpipe.fusion.streams import GenerationStream
 
 _RowT = TypeVar("_RowT", bound=Row)
@@ -42,7 +42,7 @@ class GenerationEngine:
     Args:
         language_model: from now on the engine's; whoever else runs it at the same time slows it down. What has been
             inserted into it (LoRA, a strategy's layers) counts.
-        settings: the bounds.
+        options: the bounds.
         attending: for strategies that attend to pictures from inside the model.
         device: shared with the batchers of other models on the same accelerator, so that one computes at a time. The
             engine holds it for one pass at a time.
@@ -54,16 +54,16 @@ class GenerationEngine:
     def __init__(
         self,
         language_model: LanguageModel,
-        settings: EngineSettings | None = None,
+        options: EngineOptions | None = None,
         *,
         attending: Attending | None = None,
         device: Device | None = None,
     ) -> None:
         self.language_model = language_model
-        self.settings = settings or EngineSettings()
+        self.options = options or EngineOptions()
         install(language_model.model)
         # The thread refers to the runner only: an engine that nobody holds any more is noticed.
-        self._runner = _Runner(language_model, self.settings, attending, device or Device())
+        self._runner = _Runner(language_model, self.options, attending, device or Device())
         weakref.finalize(self, self._runner.close, drain=True, wait=False).atexit = False
 
     @property
@@ -133,19 +133,19 @@ class _Runner:
     """The engine's thread, and the way of requests to it."""
 
     def __init__(
-        self, language_model: LanguageModel, settings: EngineSettings, attending: Attending | None, device: Device
+        self, language_model: LanguageModel, options: EngineOptions, attending: Attending | None, device: Device
     ) -> None:
         self._language_model = language_model
-        self._settings = settings
+        self._options = options
         self._attends = attending is not None
         self._memory_shape: tuple[int, ...] | None = None  # (m, width), as in the first prompt that has any
         self._device = device
         self._changed = threading.Condition(threading.RLock())
-        self._scheduler = Scheduler(language_model.model, settings, attending, self._changed)
+        self._scheduler = Scheduler(language_model.model, options, attending, self._changed)
         self._thread: threading.Thread | None = None
         self._closing = False
         self._dropping = False
-        self.context_tokens = min(settings.context_tokens, language_model.context_tokens)
+        self.context_tokens = min(options.context_tokens, language_model.context_tokens)
 
     def start(self) -> None:
         with self._changed:
@@ -174,7 +174,7 @@ class _Runner:
 
     def score(self, request: ScoreRequest, *, block: bool) -> Future[list[Score]]:
         embeddings = self._embeddings(request.prompt)
-        most = max(self._settings.prefill_tokens, self._settings.idle_prefill_tokens)
+        most = max(self._options.prefill_tokens, self._options.idle_prefill_tokens)
         return self._push(lambda step: ScoreRow(request, embeddings, step, most), block=block).future
 
     def close(self, *, drain: bool, wait: bool = True) -> None:
@@ -242,8 +242,8 @@ class _Runner:
             self._scheduler.withdraw(row)
 
     def _main(self) -> None:
-        if self._settings.threads is not None:
-            torch.set_num_threads(self._settings.threads)
+        if self._options.threads is not None:
+            torch.set_num_threads(self._options.threads)
         try:
             while self._await_work():
                 with self._device:

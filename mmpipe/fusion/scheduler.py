@@ -23,12 +23,12 @@ from torch import Tensor
 from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
 from mmpipe.fusion.attention import Decoding, Packed, Reading, Trace
 from mmpipe.fusion.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
+from mmpipe.fusion.options import Attending, EngineOptions, EngineStats
 from mmpipe.fusion.prefixes import Prefix, PrefixCache
 from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow, Stretch
-from mmpipe.fusion.settings import Attending, EngineSettings, EngineStats
 from mmpipe.logs import without_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -49,10 +49,10 @@ class Scheduler:
     """The rows of an engine. ``step`` is for one thread; the rest may be called from any."""
 
     def __init__(
-        self, model: Any, settings: EngineSettings, attending: Attending | None, changed: threading.Condition
+        self, model: Any, options: EngineOptions, attending: Attending | None, changed: threading.Condition
     ) -> None:
         self._model = model
-        self._settings = settings
+        self._options = options
         self._attending = attending
         self._embed = model.get_input_embeddings()
         self._shape = CacheShape.of(model)
@@ -67,13 +67,13 @@ class Scheduler:
         self._reading: list[Row] = []  # whose prompts are being read, the oldest first
         self._blocks = KVBlockPool(self._shape)
         self._answering: dict[Slot, GenerationRow] = {}
-        self._prefixes = PrefixCache(settings.prefix_cache_bytes)
+        self._prefixes = PrefixCache(options.prefix_cache_bytes)
 
     # --- called from any thread, with ``changed`` held ---
 
     @property
     def has_room(self) -> bool:
-        return len(self._queue) < self._settings.max_queue
+        return len(self._queue) < self._options.max_queue
 
     @property
     def busy(self) -> bool:
@@ -101,10 +101,10 @@ class Scheduler:
         self._stats = self._stats.plus(**amounts)
 
     def queue_full_error(self) -> QueueFullError:
-        rows, ended = self._settings.max_rows, self._stats.done
+        rows, ended = self._options.max_rows, self._stats.done
         retry_after_s = len(self._queue) / 2 / rows * self._stats.duration_s / ended if ended else 1.0
         return QueueFullError(
-            f"The generation engine's queue is full ({self._settings.max_queue} requests). Try again in about "
+            f"The generation engine's queue is full ({self._options.max_queue} requests). Try again in about "
             f"{retry_after_s:.2g} s, submit with block=True, or raise max_queue.",
             retry_after_s,
         )
@@ -125,7 +125,7 @@ class Scheduler:
                     self.count(steps=1, row_steps=len(plan.answering), run_s=time.monotonic() - began_s)
                 self._conclude(plan, logits)
         except BaseException as error:  # Rust's panics as well: nobody else would hear of them here
-            log.error("a pass of the language model failed: all its rows fail\n%s", without_text(error))
+            logger.error("a pass of the language model failed: all its rows fail\n%s", without_text(error))
             self.fail_all(error, waiting=False)
 
     def fail_all(self, error: BaseException, *, waiting: bool = True) -> None:
@@ -156,9 +156,9 @@ class Scheduler:
             with self._changed:
                 rows = [*self._reading, *self._answering.values()]
                 reserved = sum(row.reserved_tokens for row in rows)
-                if not self._queue or len(rows) == self._settings.max_rows:
+                if not self._queue or len(rows) == self._options.max_rows:
                     return
-                if rows and reserved + self._queue[0].reserved_tokens > self._settings.cache_tokens:
+                if rows and reserved + self._queue[0].reserved_tokens > self._options.cache_tokens:
                     return
                 row = self._queue.popleft()
                 self.count(wait_s=time.monotonic() - row.submitted_s)
@@ -195,8 +195,8 @@ class Scheduler:
         """How much of which prompt to read: the shortest first, but half for the oldest, so that it gets done too."""
         if not self._reading:
             return
-        settings = self._settings
-        left = settings.prefill_tokens if self._answering else settings.idle_prefill_tokens
+        options = self._options
+        left = options.prefill_tokens if self._answering else options.idle_prefill_tokens
         oldest = self._reading[0]
         most = min(oldest.unread_tokens, max(left // 2, 1))
         others = sorted(self._reading[1:], key=lambda row: row.unread_tokens)
@@ -333,7 +333,7 @@ class Scheduler:
             self._reading.remove(row)
 
     def _keep(self, row: Row, embeddings: Tensor, cache: Tensor) -> None:
-        if self._settings.prefix_cache_bytes and len(embeddings):
+        if self._options.prefix_cache_bytes and len(embeddings):
             self._prefixes.keep(Prefix(embeddings.clone(), row.memory, cache.clone()))
 
     def _fail(self, row: Row, error: BaseException) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Self, TypeVar
 
-from mmpipe.batching import Batcher, BatcherStats, BatchSettings, Priority
+from mmpipe.batching import Batcher, BatcherStats, BatchOptions, Priority
 from mmpipe.stage import Stage
 
 In = TypeVar("In")
@@ -29,8 +29,8 @@ class Batchers:
         """The batcher of ``stage``; ``max_items``, instead of the stage's own, counts when it is first asked for."""
         with self._lock:
             if id(stage) not in self._of:
-                settings = BatchSettings(max_items=max_items or stage.max_items, max_cost=stage.max_cost)
-                self._of[id(stage)] = stage, Batcher(stage, settings)  # holding the stage keeps its id its own
+                options = BatchOptions(max_items=max_items or stage.max_items, max_cost=stage.max_cost)
+                self._of[id(stage)] = stage, Batcher(stage, options)  # holding the stage keeps its id its own
             return self._of[id(stage)][1]
 
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:

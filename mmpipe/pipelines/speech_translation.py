@@ -108,7 +108,7 @@ class SpeechTranslator:
         batchers: Batchers | None = None,
     ) -> None:
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
-        self.options = replace(options or RecognitionOptions(), language=source, words=True)
+        self.options = replace(options or RecognitionOptions(), language=source, word_timestamps=True)
         self._engines = {
             "recognizer": _named(recognizer) if isinstance(recognizer, Recognizer) else str(recognizer),
             "translators": [_named(engine) for engine in translators or ()],  # none: those that are installed

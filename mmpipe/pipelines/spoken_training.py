@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mmpipe.fusion.audio.config import SpokenConfig
     from mmpipe.fusion.language_model import LanguageModel
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FILE = "recordings.safetensors"
 _LAYOUT = 2  #: of the file: another one is made anew
@@ -102,9 +102,9 @@ def _made(
         said = [speech if len((speech := speech_in(sound, vad)).samples) else sound for sound in sounds]
         frames = encode(encoder, said)
         stacked += [stack_frames(torch.from_numpy(one), config.projector.stack).half() for one in frames]
-        log.info("%d of %d recordings", len(stacked), len(wanted))
+        logger.info("%d of %d recordings", len(stacked), len(wanted))
     taught = teach(language_model, [clip.question.text for clip in wanted], config.speech.answer_tokens)
-    log.info("%d answers of the teacher", len(taught))
+    logger.info("%d answers of the teacher", len(taught))
     return {
         "stacked": torch.cat(stacked),
         "stacked_lengths": torch.tensor([len(one) for one in stacked]),

@@ -44,7 +44,7 @@ class Transcriber:
         chunk_options: ChunkOptions | None = None,
         batchers: Batchers | None = None,
     ) -> None:
-        self.options = options or RecognitionOptions(words=True)
+        self.options = options or RecognitionOptions(word_timestamps=True)
         self.recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
         self._vad = SileroVad()
         self._vad_options, self._chunk_options = vad_options, chunk_options

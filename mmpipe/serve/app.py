@@ -36,7 +36,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(manager.warm_up()), asyncio.create_task(manager.sweep_for_ever())]
+        tasks = [asyncio.create_task(manager.warmup()), asyncio.create_task(manager.sweep_for_ever())]
         try:
             yield
         finally:

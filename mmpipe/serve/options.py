@@ -28,7 +28,7 @@ class ServeOptions:
     #: Web pages that may connect besides those of this machine, as "https://example.org"; "*": all.
     allowed_origins: tuple[str, ...] = ()
     #: (source, target) to translate and to speak once before the server says that it is ready.
-    warm_up: tuple[tuple[str, str], ...] = ()
+    warmup: tuple[tuple[str, str], ...] = ()
     #: Keep what was committed and translated, a file of JSON lines for each session, in this folder.
     transcripts: Path | None = None
     transcripts_key: Path | None = None  # encrypts them: a file of `mmpipe transcripts new-key`

@@ -75,11 +75,11 @@ class SessionManager:
 
     # --- ready ---
 
-    async def warm_up(self) -> None:
+    async def warmup(self) -> None:
         """Run every stage that will be used once, so that the first session does not wait for it."""
         try:
-            pairs = self.options.warm_up
-            await self.models.warm_up(pairs, [target for _, target in pairs])
+            pairs = self.options.warmup
+            await self.models.warmup(pairs, [target for _, target in pairs])
         except Exception as error:  # also a library's own: nobody else would hear of it
             logger.error("the server does not become ready: %s\n%s", error, without_text(error))
             why = str(error) if isinstance(error, MmpipeError) else "an internal error; the server's log has more"
@@ -201,7 +201,7 @@ class SessionManager:
         options, now_s = self.options, self.clock.now_s()
         self.load.sample()
         if self.models.stuck and self._probe is None:
-            self._probe = asyncio.create_task(self.warm_up())
+            self._probe = asyncio.create_task(self.warmup())
             self._probe.add_done_callback(lambda _: setattr(self, "_probe", None))
         self._bound_ended()
         self.audit.flush()

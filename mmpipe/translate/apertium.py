@@ -23,7 +23,7 @@ from mmpipe.translate.measured import measured_tier
 from mmpipe.translate.openpipe import BrokenPipelineError, OpenPipe
 from mmpipe.types import Sentence, Tier
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MODES_FOLDER = Path("/usr/share/apertium/modes")
 
@@ -74,7 +74,7 @@ class ApertiumTranslator(Translator):
             commands = _commands(file) if pairs else []
             lacking = [program for program, *_ in commands if shutil.which(program) is None]
             if lacking:
-                log.info("Apertium's %s is left out: it needs %s, which is not installed", file.stem, lacking[0])
+                logger.info("Apertium's %s is left out: it needs %s, which is not installed", file.stem, lacking[0])
             elif commands:
                 self._commands[file] = commands
                 self._modes |= dict.fromkeys(pairs, file)

@@ -11,7 +11,7 @@ from mmpipe.translate.apertium import ApertiumTranslator
 from mmpipe.translate.bergamot import BergamotTranslator
 from mmpipe.weights import State, available
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def installed_engines() -> list[Translator]:
@@ -21,11 +21,11 @@ def installed_engines() -> list[Translator]:
     try:
         engines.append(BergamotTranslator())
     except MissingDependencyError as error:
-        log.warning("%s", error)
+        logger.warning("%s", error)
     try:
         engines.append(ApertiumTranslator())
     except MissingDependencyError as error:
-        log.debug("%s", error)
+        logger.debug("%s", error)
     if _gemma_is_here():
         from mmpipe.translate.llama import GemmaTranslator
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from mmpipe.errors import MmpipeError
 from mmpipe.logs import private_logs
 from mmpipe.untrusted.channel import Channel, Kind
-from mmpipe.untrusted.tasks import TASKS, warm_up
+from mmpipe.untrusted.tasks import TASKS, warmup
 
 _MAX_ORDER_BYTES = 2**20
 _MAX_FILES = 8
@@ -33,7 +33,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended
-    warm_up()
+    warmup()
     while True:
         order, files, _, _ = socket.recv_fds(control, _MAX_ORDER_BYTES, _MAX_FILES)
         if not order:

@@ -128,7 +128,7 @@ TASKS: dict[str, Callable[..., None]] = {
 }
 
 
-def warm_up() -> None:
+def warmup() -> None:
     """Load what is only loaded when it is first used: a child cannot open a file."""
     for encoding in _ENCODINGS:
         codecs.lookup(encoding)

@@ -26,7 +26,7 @@ from mmpipe.errors import DigestMismatchError
 from mmpipe.weights import settings
 from mmpipe.weights.manifest import File
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _VERIFIED = ".verified.json"
 _LISTING = ".listing.json"
@@ -91,7 +91,7 @@ class Folder:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            log.info("%s is being fetched by another process; waiting for it", self.name)
+            logger.info("%s is being fetched by another process; waiting for it", self.name)
             lock.acquire()
         try:
             yield
@@ -131,7 +131,7 @@ class Folder:
     def discard(self, names: Iterable[str]) -> None:
         """Delete files. To be used while locked."""
         for name in names:
-            log.warning("%s of %s is damaged; deleting it", name, self.name)
+            logger.warning("%s of %s is damaged; deleting it", name, self.name)
             (self.path / name).unlink()
 
     def remove(self) -> int:

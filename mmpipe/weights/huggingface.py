@@ -20,7 +20,7 @@ from mmpipe.weights.limits import METADATA_BYTES, SourceError, TooLargeError, li
 from mmpipe.weights.manifest import File, Source
 from mmpipe.weights.process import removed_on_error
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: What an unreachable hub may cost, once in a process.
 PROBE_TIMEOUT_S = 3.0
@@ -155,7 +155,7 @@ def answers(endpoint: str) -> bool:
         try:
             get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
         except Exception as error:  # whatever it is, files would not come either
-            log.info("%s does not answer: %s", endpoint, _first_line(error))
+            logger.info("%s does not answer: %s", endpoint, _first_line(error))
         else:
             answered.set()
 

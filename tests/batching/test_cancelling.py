@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings, Device
+from mmpipe.batching import Batcher, BatchOptions, Device
 from mmpipe.errors import BatcherClosedError, DeadlineExceededError
 
 
@@ -185,7 +185,7 @@ def test_the_stage_is_closed_only_if_the_batcher_owns_it(make, stage, used):
 
 
 def test_with_drains(stage):
-    with Batcher(stage, BatchSettings(max_wait_s=100, max_items=4)) as batcher:
+    with Batcher(stage, BatchOptions(max_wait_s=100, max_items=4)) as batcher:
         futures = [batcher.submit(item) for item in "abc"]
     assert [future.result(0) for future in futures] == ["A", "B", "C"]
 
@@ -194,7 +194,7 @@ def test_with_drops_what_is_pending_when_its_body_fails(stage):
     futures = []
 
     def body():
-        with Batcher(stage, BatchSettings(max_wait_s=0, max_items=1)) as batcher:
+        with Batcher(stage, BatchOptions(max_wait_s=0, max_items=1)) as batcher:
             stage.hold()
             futures.append(batcher.submit("a"))
             stage.wait_for_call()

@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings
+from mmpipe.batching import Batcher, BatchOptions
 from mmpipe.errors import StageError
 
 
@@ -56,7 +56,7 @@ def test_a_failed_item_is_freed_with_its_error(make, clock, caplog):
 
 def test_a_kept_future_does_not_keep_the_model_alive(make, stage):
     model = type(stage)()
-    batcher = Batcher(model, BatchSettings(max_wait_s=0))
+    batcher = Batcher(model, BatchOptions(max_wait_s=0))
     futures = [batcher.submit("a"), batcher.submit("b")]
     futures[0].result(20)
     futures[1].cancel()
@@ -68,7 +68,7 @@ def test_a_kept_future_does_not_keep_the_model_alive(make, stage):
 
 
 def test_a_dropped_batcher_finishes_what_it_was_given_and_ends_its_thread(stage):
-    batcher = Batcher(stage, BatchSettings(max_wait_s=0, max_items=1))
+    batcher = Batcher(stage, BatchOptions(max_wait_s=0, max_items=1))
     stage.hold()
     futures = [batcher.submit("a"), batcher.submit("b")]
     stage.wait_for_call()

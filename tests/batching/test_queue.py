@@ -7,8 +7,8 @@ import random
 
 import pytest
 
+from mmpipe.batching.options import BatchOptions, Priority
 from mmpipe.batching.queue import BULK_TURN, Entry, FairQueue
-from mmpipe.batching.settings import BatchSettings, Priority
 
 BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
@@ -17,8 +17,8 @@ def entry(item, *, cost=1.0, group=None, session=None, priority=INTERACTIVE, dea
     return Entry(item, cost, group, session, priority, deadline_s, withdraw=lambda entry: None)
 
 
-def queue_of(*entries, now_s=0.0, **settings):
-    queue = FairQueue(BatchSettings(**settings))
+def queue_of(*entries, now_s=0.0, **options):
+    queue = FairQueue(BatchOptions(**options))
     for each in entries:
         queue.push(each, now_s)
     return queue

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import pytest
 
-from mmpipe.batching import Batcher, BatchSettings, Device, Priority
+from mmpipe.batching import Batcher, BatchOptions, Device, Priority
 from mmpipe.errors import DeadlineExceededError, QueueFullError, StageError
 from mmpipe.stage import Stage
 
@@ -42,7 +42,7 @@ def test_stages_on_one_device_never_compute_at_the_same_time():
         return [-item for item in items]
 
     device = Device()
-    batchers = [Batcher(compute, BatchSettings(max_wait_s=0, max_items=2), device=device) for _ in range(4)]
+    batchers = [Batcher(compute, BatchOptions(max_wait_s=0, max_items=2), device=device) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda batcher: batcher.run(range(50)), batchers))
     for batcher in batchers:
@@ -141,7 +141,7 @@ def random_item(rng):
 
 
 def test_many_threads_and_an_event_loop_get_the_truth():
-    batcher = Batcher(Sums(), BatchSettings(max_items=8, max_cost=100, max_wait_s=0.0005, max_queue=32))
+    batcher = Batcher(Sums(), BatchOptions(max_items=8, max_cost=100, max_wait_s=0.0005, max_queue=32))
     truths = []  # (item, outcome)
     refused = []
 

@@ -24,7 +24,7 @@ LIVE = "ws://127.0.0.1:7860/v1/live"
 
 
 class ModelsThatNeverCome(DemoModels):
-    def warm_up(self) -> None:
+    def warmup(self) -> None:
         pass
 
     @property

@@ -44,7 +44,7 @@ OPEN = {
 
 
 class NoModels(DemoModels):
-    def warm_up(self) -> None:
+    def warmup(self) -> None:
         pass
 
     @property

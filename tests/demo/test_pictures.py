@@ -19,8 +19,8 @@ from PIL import Image as Pillow
 from playwright.sync_api import Page, expect
 
 from mmpipe.demo import pictures_tab, pictures_view
+from mmpipe.demo.image_chat_session import ImageChatSession, Turn, checked
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.pictures_desk import Desk, Turn, checked
 from mmpipe.errors import ImageError, InputError, MissingDependencyError
 from mmpipe.pipelines.multimodal_qa import AnswerStream, Evidence, PictureEvidence
 from mmpipe.types import Answer, Image, TextLine
@@ -35,7 +35,7 @@ def pictures(page: Page) -> Page:
 
 
 def give(page: Page, *files: Path) -> None:
-    page.locator("#pic-tray input[type=file]").set_input_files(files)
+    page.locator("#pic-list input[type=file]").set_input_files(files)
 
 
 def ask(page: Page, question: str) -> str:
@@ -70,10 +70,10 @@ def test_a_picture_is_asked_about_in_several_turns_and_the_evidence_is_shown(
     give(page, tmp_path / "cat.jpg")
     problem = page.locator("#pic-rejected").get_by_role("alert")
     expect(problem).to_contain_text("'cat.jpg' is text, whatever its name says")
-    expect(page.locator(".pic-tray img")).to_have_count(0)
+    expect(page.locator(".pic-list img")).to_have_count(0)
 
     give(page, data / "pictures" / "koala.jpg")
-    expect(page.locator(".pic-tray img")).to_have_count(1)
+    expect(page.locator(".pic-list img")).to_have_count(1)
     expect(problem).to_have_count(0)
     page.get_by_label("Speak the answers").check()
     assert "koala" in ask(page, "What is this?").lower()
@@ -98,7 +98,7 @@ def test_text_is_read_and_translated_in_its_place(pictures: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("There is no picture yet")
 
     page.get_by_role("button", name="Sign", exact=True).click()
-    expect(page.locator(".pic-tray img")).to_have_count(1)
+    expect(page.locator(".pic-list img")).to_have_count(1)
     page.get_by_role("button", name="Read the text").click()
     lines = turn_of(page, "Read the text.").locator(".pic-lines li")
     assert [line.split("\n")[0] for line in lines.all_inner_texts()] == [
@@ -119,7 +119,7 @@ def test_a_question_is_spoken_into_the_microphone(pictures: Page) -> None:
     """What Chromium's microphone says is no question; it is heard and answered as one."""
     page = pictures
     page.get_by_role("button", name="Macaw", exact=True).click()
-    expect(page.locator(".pic-tray img")).to_have_count(1)
+    expect(page.locator(".pic-list img")).to_have_count(1)
     page.get_by_role("button", name="Speak", exact=True).click()
     page.get_by_role("button", name="Stop 0:04").click()
     turn = turn_of(page, "cold-hearted")
@@ -191,34 +191,36 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def test_an_answer_grows_as_it_comes(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    session = ImageChatSession(tmp_path)
     talk = Talk(["It is a cat. ", "It sleeps."])
-    seen = follow(lambda: desk.ask(models(talk), "What is this?", [Path("cat.jpg")], {}), lambda: desk.turns[-1].text)
+    seen = follow(
+        lambda: session.ask(models(talk), "What is this?", [Path("cat.jpg")], {}), lambda: session.turns[-1].text
+    )
     assert seen == ["", "It is a cat. ", "It is a cat. It sleeps.", "It is a cat. It sleeps."]
-    assert desk.turns[-1].done
+    assert session.turns[-1].done
 
 
 def test_pictures_are_shown_once_and_one_that_is_taken_away_begins_anew(tmp_path: Path) -> None:
-    desk, cat, dog = Desk(tmp_path), Path("cat.jpg"), Path("dog.jpg")
+    session, cat, dog = ImageChatSession(tmp_path), Path("cat.jpg"), Path("dog.jpg")
     first, second = Talk(["A."]), Talk(["B."])
     both = models(first, second)
     for pictures in ([cat], [cat], [cat, dog], [dog]):
-        follow(lambda given=pictures: desk.ask(both, "What?", given, {}))
+        follow(lambda given=pictures: session.ask(both, "What?", given, {}))
     assert [[image.content for image in images] for _, images in first.asked] == [[cat], [], [dog]]
     assert [[image.content for image in images] for _, images in second.asked] == [[dog]]
 
 
 def test_what_goes_wrong_is_told_in_its_place_and_the_next_question_is_answered(tmp_path: Path) -> None:
-    desk, picture = Desk(tmp_path), tmp_path / "secret" / "cat.jpg"
+    session, picture = ImageChatSession(tmp_path), tmp_path / "secret" / "cat.jpg"
     failing = Talk([], ImageError("'cat.jpg' is damaged."))
-    follow(lambda: desk.ask(models(failing), "What?", [picture], {}))
-    html = pictures_view.conversation(desk.turns)
+    follow(lambda: session.ask(models(failing), "What?", [picture], {}))
+    html = pictures_view.conversation(session.turns)
     assert "cat.jpg&#x27; is damaged." in html
     failing.error = None
-    follow(lambda: desk.ask(models(), "What?", [picture], {}))
+    follow(lambda: session.ask(models(), "What?", [picture], {}))
     (given,) = failing.asked[-1][1]
     assert (given.content, given.name) == (picture, "cat.jpg")  # it was not remembered as shown
-    assert not desk.turns[-1].problem
+    assert not session.turns[-1].problem
 
 
 def test_a_missing_extra_is_told_with_its_command(tmp_path: Path) -> None:
@@ -227,33 +229,33 @@ def test_a_missing_extra_is_told_with_its_command(tmp_path: Path) -> None:
         def qa(self) -> Any:
             raise MissingDependencyError("Asking needs PyTorch. Install it: pip install 'mmpipe[qa]'")
 
-    desk = Desk(tmp_path)
-    follow(lambda: desk.ask(Missing(), "What?", [Path("cat.jpg")], {}))  # type: ignore[arg-type]
-    assert "pip install" in desk.turns[-1].problem
+    session = ImageChatSession(tmp_path)
+    follow(lambda: session.ask(Missing(), "What?", [Path("cat.jpg")], {}))  # type: ignore[arg-type]
+    assert "pip install" in session.turns[-1].problem
 
 
 def test_one_thing_after_the_other(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    session = ImageChatSession(tmp_path)
 
     async def twice() -> None:
-        first = desk.ask(models(Talk(["A."])), "What?", [Path("cat.jpg")], {})
+        first = session.ask(models(Talk(["A."])), "What?", [Path("cat.jpg")], {})
         await anext(first)
         with pytest.raises(InputError, match="still on its way"):
-            await anext(desk.ask(models(), "And?", [Path("cat.jpg")], {}))
+            await anext(session.ask(models(), "And?", [Path("cat.jpg")], {}))
         async for _ in first:
             pass
 
     run(twice())
-    assert [turn.text for turn in desk.turns] == ["A."]
-    assert not desk.busy
+    assert [turn.text for turn in session.turns] == ["A."]
+    assert not session.busy
 
 
 def test_a_conversation_may_be_forgotten_while_it_goes_on(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    follow(lambda: desk.ask(models(Talk(["A.", "B."])), "What?", [Path("cat.jpg")], {}), desk.forget)
-    assert desk.turns == []
-    follow(lambda: desk.ask(models(Talk(["C."])), "What?", [Path("cat.jpg")], {}))
-    assert [turn.text for turn in desk.turns] == ["C."]
+    session = ImageChatSession(tmp_path)
+    follow(lambda: session.ask(models(Talk(["A.", "B."])), "What?", [Path("cat.jpg")], {}), session.forget)
+    assert session.turns == []
+    follow(lambda: session.ask(models(Talk(["C."])), "What?", [Path("cat.jpg")], {}))
+    assert [turn.text for turn in session.turns] == ["C."]
 
 
 def test_whatever_is_said_or_read_is_never_markup() -> None:

@@ -40,7 +40,7 @@ def test_the_page_takes_messages_as_large_as_the_server_does_and_keeps_files_for
 
     monkeypatch.setattr(WebServer, "run", look)
     monkeypatch.setattr("mmpipe.demo.server.signal.signal", lambda *_: None)  # that of the tests stays
-    monkeypatch.setattr(DemoModels, "warm_up", lambda _: None)
+    monkeypatch.setattr(DemoModels, "warmup", lambda _: None)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "given"))
     said: list[str] = []
 

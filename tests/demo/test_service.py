@@ -41,7 +41,7 @@ class NoEngines:
     def __init__(self, failures: list[Exception]) -> None:
         self._failures = failures
 
-    async def warm_up(self, *_: object) -> None:
+    async def warmup(self, *_: object) -> None:
         if self._failures:
             raise self._failures.pop(0)
 

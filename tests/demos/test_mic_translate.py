@@ -145,7 +145,7 @@ def test_a_recognizer_that_fails_for_good_ends_it_although_the_microphone_is_ope
         def __init__(self) -> None:
             super().__init__(Failing())
 
-        async def warm_up(self, pairs: object = (), speak: object = ()) -> None: ...
+        async def warmup(self, pairs: object = (), speak: object = ()) -> None: ...
 
     monkeypatch.setattr(mmpipe, "LiveModels", Models)
     given = demo.parsed(["--to", "pt", "--from", "en"])

@@ -122,7 +122,7 @@ def test_the_curve_has_a_row_for_each_system_and_number(librivox: list[Clip], tm
 
 def test_plain_faster_whisper_gives_words_with_times(librivox: list[Clip], utterances: list[Utterance]) -> None:
     models = live_bench.PlainModels("whisper-base", 1, 1, shared=True)
-    window = SpeechWindow(utterances[0].audio, RecognitionOptions(language="en", words=True))
+    window = SpeechWindow(utterances[0].audio, RecognitionOptions(language="en", word_timestamps=True))
     segment = asyncio.run(models.recognize(window, None))
     models.close()
     assert "ill" in segment.text

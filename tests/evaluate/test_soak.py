@@ -49,7 +49,7 @@ def sample(at_s: float, resident_mb: float | None = 1_000.0, **more: Any) -> Sam
 
 
 def an_hour(**more: Any) -> Soak:
-    found = Soak({"settle_s": 420.0}, warm_up_s=300.0, load_s=3_600.0)
+    found = Soak({"settle_s": 420.0}, warmup_s=300.0, load_s=3_600.0)
     found.samples = [sample(10.0 * n) for n in range(361)]
     found.idle_before, found.idle_after, found.idle_after_s = sample(-1), sample(-1), 310.0
     for name, value in more.items():
@@ -96,7 +96,7 @@ def test_an_hour_in_which_everything_holds_breaks_no_bar() -> None:
 def test_memory_that_grows_breaks_a_bar_but_not_that_of_a_run_too_short_to_tell() -> None:
     grown = [sample(10.0 * n, 1_000 + n) for n in range(361)]
     assert verdict(an_hour(samples=grown), "memory") is False
-    assert verdict(an_hour(samples=grown, load_s=180.0, warm_up_s=60.0), "memory") is None
+    assert verdict(an_hour(samples=grown, load_s=180.0, warmup_s=60.0), "memory") is None
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_answers_are_told_apart_and_mistakes_of_its_own_are_not_hidden() -> None
 
 
 def test_the_functions_of_the_page_are_found_and_missed() -> None:
-    names = ("rec-given", "rec-start", "pic-tray", "pic-question")
+    names = ("rec-given", "rec-start", "pic-list", "pic-question")
     events = ("upload", "click", "upload", "submit")
     config: dict[str, Any] = {
         "components": [{"id": 10 + n, "props": {"elem_id": name}} for n, name in enumerate(names)],

@@ -13,9 +13,9 @@ from torch import Tensor
 from mmpipe.errors import BatcherClosedError, InputError, QueueFullError, StageError
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.fusion.options import EngineOptions
 from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.sampling import SamplingOptions
-from mmpipe.fusion.settings import EngineSettings
 
 PATIENCE_S = 20
 TEXTS = ("x", "hello there", "What is this? " * 9, "日本語", "a b c d e f g")
@@ -106,8 +106,8 @@ def test_rows_that_join_midway_and_outlive_others_are_answered_the_same(
 
 @pytest.mark.parametrize("prefill_tokens", [1, 7])
 def test_prompts_read_in_stretches_are_answered_the_same(lm: LanguageModel, prefill_tokens: int) -> None:
-    settings = EngineSettings(prefill_tokens=prefill_tokens, idle_prefill_tokens=prefill_tokens + 2)
-    with GenerationEngine(lm, settings) as engine:
+    options = EngineOptions(prefill_tokens=prefill_tokens, idle_prefill_tokens=prefill_tokens + 2)
+    with GenerationEngine(lm, options) as engine:
         answers = engine.generate([request(lm, text) for text in TEXTS])
     assert [list(answer.token_ids) for answer in answers] == [reference(lm, text) for text in TEXTS]
 
@@ -137,7 +137,7 @@ def test_short_question_during_a_long_answer_waits_at_most_two_passes(
 
 
 def test_long_prompt_holds_up_neither_answers_nor_short_questions(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(prefill_tokens=20)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefill_tokens=20)) as engine:
         gate = Gate(never=lm.turn_end_id)
         answering = engine.submit(request(lm, "go on", 60, grammar=gate))
         gate.await_pass()
@@ -153,7 +153,7 @@ def test_long_prompt_holds_up_neither_answers_nor_short_questions(lm: LanguageMo
 
 
 def test_oldest_prompt_is_read_on_however_many_short_ones_come(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(prefill_tokens=8, idle_prefill_tokens=8, max_rows=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefill_tokens=8, idle_prefill_tokens=8, max_rows=2)) as engine:
         long = engine.submit(request(lm, "y" * 80, 1))
         short = [engine.submit(request(lm, "abcdef", 1)) for _ in range(30)]
         assert long.result(PATIENCE_S).waited_steps <= 21
@@ -162,7 +162,7 @@ def test_oldest_prompt_is_read_on_however_many_short_ones_come(lm: LanguageModel
 
 
 def test_no_more_rows_are_answered_at_once_than_allowed(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(max_rows=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_rows=2)) as engine:
         answers = engine.generate([request(lm, text, 10) for text in TEXTS])
         assert [list(answer.token_ids) for answer in answers] == [reference(lm, text, 10) for text in TEXTS]
         assert engine.stats.steps >= 25
@@ -170,8 +170,8 @@ def test_no_more_rows_are_answered_at_once_than_allowed(lm: LanguageModel) -> No
 
 
 def test_cache_bounds_what_is_answered_at_once(lm: LanguageModel) -> None:
-    settings = EngineSettings(context_tokens=256, cache_tokens=256, prefix_cache_bytes=0)  # two rows of 128
-    with GenerationEngine(lm, settings) as engine:
+    options = EngineOptions(context_tokens=256, cache_tokens=256, prefix_cache_bytes=0)  # two rows of 128
+    with GenerationEngine(lm, options) as engine:
         engine.generate([request(lm, text[:9], 10) for text in TEXTS])
         assert engine.stats.mean_rows <= 2
 
@@ -304,7 +304,7 @@ def test_rows_that_leave_in_any_order_do_not_disturb_the_others(lm: LanguageMode
 
 
 def test_cancelled_while_waiting_is_never_begun(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(max_rows=1)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_rows=1)) as engine:
         gate = Gate()
         busy = engine.submit(request(lm, "hello", 3, grammar=gate))
         gate.await_pass()
@@ -344,7 +344,7 @@ def test_embeddings_are_answered_as_the_tokens_they_are_of(lm: LanguageModel, en
 
 
 def test_full_queue_refuses_at_once_and_says_when_to_come_back(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(max_rows=1, max_queue=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_rows=1, max_queue=2)) as engine:
         gate = Gate()
         busy = engine.submit(request(lm, "hello", 2, grammar=gate))
         gate.await_pass()
@@ -387,12 +387,12 @@ def test_another_picture_in_the_same_words_is_not_taken_for_the_first(
 
 
 def test_what_is_kept_of_prompts_is_bounded(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineSettings(prefix_cache_bytes=25_000)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefix_cache_bytes=25_000)) as engine:
         for text in ("a" * 30, "b" * 30, "c" * 30):
             engine.generate([request(lm, text, 1)])
         again = [engine.generate([request(lm, text, 1)])[0].reused_tokens for text in ("c" * 30, "a" * 30)]
     assert again == [29, 0]
-    with GenerationEngine(lm, EngineSettings(prefix_cache_bytes=0)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefix_cache_bytes=0)) as engine:
         assert [engine.generate([request(lm, "a" * 30, 1)])[0].reused_tokens for _ in range(2)] == [0, 0]
 
 
@@ -514,7 +514,7 @@ def test_closing_finishes_what_was_asked_for(lm: LanguageModel) -> None:
 
 
 def test_closing_without_draining_fails_what_was_asked_for(lm: LanguageModel) -> None:
-    engine = GenerationEngine(lm, EngineSettings(max_rows=1))
+    engine = GenerationEngine(lm, EngineOptions(max_rows=1))
     gate = Gate()
     running, waiting = engine.submit(request(lm, "x", 50, grammar=gate)), engine.submit(request(lm, "y"))
     scored = engine.score(ScoreRequest(Prompt(token_ids=[1]), [[2], [3]]))

@@ -7,8 +7,8 @@ from mmpipe.errors import InputError
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.likelihood import Choices, yes_probability
+from mmpipe.fusion.options import EngineOptions
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
-from mmpipe.fusion.settings import EngineSettings
 
 TEXTS = ["a", "cat", "a much longer choice than that", "b", "dog", "日本"]
 
@@ -26,7 +26,7 @@ def expected_logprob(lm: LanguageModel, prompt: list[int], choice: list[int]) ->
 @pytest.mark.parametrize("stretch", [1, 8, 512])
 def test_scores_are_those_of_each_choice_alone(lm: LanguageModel, stretch: int) -> None:
     prompt, choices = lm.encode("What do you see?"), [lm.encode(text) for text in TEXTS]
-    with GenerationEngine(lm, EngineSettings(prefill_tokens=stretch, idle_prefill_tokens=stretch)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefill_tokens=stretch, idle_prefill_tokens=stretch)) as engine:
         scores = engine.score(ScoreRequest(Prompt(token_ids=prompt), choices)).result()
     assert [score.logprob for score in scores] == pytest.approx(
         [expected_logprob(lm, prompt, choice) for choice in choices], abs=1e-3
@@ -50,7 +50,7 @@ def test_many_choices_are_scored_however_prompts_are_shared(lm: LanguageModel) -
     prompt = Prompt(token_ids=lm.encode("hello"))
     with GenerationEngine(lm) as engine:
         expected = [score.logprob for score in engine.score(ScoreRequest(prompt, choices)).result()]
-    with GenerationEngine(lm, EngineSettings(prefill_tokens=256, idle_prefill_tokens=64)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefill_tokens=256, idle_prefill_tokens=64)) as engine:
         long = engine.submit(GenerationRequest(Prompt(token_ids=lm.encode("y")), 300))
         next(iter(long), None)  # while another is being answered, more is read in a pass than otherwise
         scored = engine.score(ScoreRequest(prompt, choices)).result()

@@ -236,7 +236,7 @@ def test_a_ping_is_answered(rig: Any) -> None:
 
 def test_health_readiness_and_metrics(rig: Any) -> None:
     async def talk() -> None:
-        app, manager = rig.app(warm_up=(("en", "pt"),))
+        app, manager = rig.app(warmup=(("en", "pt"),))
         manager.unready = "models are being warmed up"
         rig.reader.gate.clear()
         assert (await rig.get(app, "/health"))[0] == 200
@@ -272,7 +272,7 @@ def test_a_failing_warm_up_is_told(rig: Any, caplog: pytest.LogCaptureFixture) -
     async def talk() -> None:
         app, manager = rig.app()
         rig.reader.failing = 10
-        await manager.warm_up()
+        await manager.warmup()
         status, text = await rig.get(app, "/ready")
         assert status == 503
         assert "out of order" in text
@@ -290,8 +290,8 @@ def test_a_warm_up_that_fails_in_a_library_is_told(
     monkeypatch.setattr(rig.models.translator, "translate", fail)
 
     async def talk() -> None:
-        app, manager = rig.app(warm_up=(("en", "pt"),))
-        await manager.warm_up()
+        app, manager = rig.app(warmup=(("en", "pt"),))
+        await manager.warmup()
         status, text = await rig.get(app, "/ready")
         assert status == 503
         assert "warm-up failed" in text

@@ -216,7 +216,7 @@ class Whisper(Recognizer):
                     entropy_nats=_mean_entropy(result.logits[0]) if options.entropy else None,
                 )
             )
-        if options.words:
+        if options.word_timestamps:
             self._align(items, hypotheses, encoded)
         return hypotheses
 

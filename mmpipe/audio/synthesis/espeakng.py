@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2  # espeak_Synth returns when the callback has had all of the sound

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: What the model takes at once, without the padding token at each end (its context is 512).
 MAX_TOKENS = 510
@@ -110,7 +110,7 @@ class Kokoro(Synthesizer):
     def _tokens(self, text: str) -> list[int]:
         """Token ids; none when nothing in ``text`` can be spoken (the model makes a noise of marks alone)."""
         if unknown := len(set(text) - self._ids.keys()):
-            log.debug("Kokoro has no symbols for %d of the signs", unknown)
+            logger.debug("Kokoro has no symbols for %d of the signs", unknown)
         known = [sign for sign in text if sign in self._ids]
         return [self._ids[sign] for sign in known] if any(map(str.isalpha, known)) else []
 

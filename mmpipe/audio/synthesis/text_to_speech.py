@@ -27,7 +27,7 @@ from mmpipe.types import Audio, SpeechRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: Calls an engine with some requests; what ``mmpipe.batching`` puts between the speaker and the engine.
 Runner = Callable[[Synthesizer, Sequence[SpeechRequest]], list[Audio]]
@@ -188,7 +188,7 @@ class TextToSpeech:
         try:
             return [self._make(Espeak)]
         except MissingDependencyError as error:
-            log.info("%s", error)
+            logger.info("%s", error)
             return []
 
     def _make(self, kind: type[Synthesizer]) -> Synthesizer:

@@ -30,7 +30,7 @@ from mmpipe.fusion.training.packing import PackedBatch, Packer
 if TYPE_CHECKING:
     from mmpipe.fusion.language_model import LanguageModel
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Recipe(Protocol):
@@ -141,7 +141,7 @@ class Trainer:
                         stream.write(json.dumps(line) + "\n")
                         stream.flush()
                     if self.progress.since_best >= opt.patience:
-                        log.info("stopped early at step %d", self.progress.step)
+                        logger.info("stopped early at step %d", self.progress.step)
                         break
         finally:
             self._save_state()

@@ -125,7 +125,7 @@ class LiveModels:
         except TimeoutError:
             raise self._late("The translation or the voice") from None
 
-    async def warm_up(self, pairs: Iterable[tuple[str, str]] = (), speak: Iterable[str] = ()) -> None:
+    async def warmup(self, pairs: Iterable[tuple[str, str]] = (), speak: Iterable[str] = ()) -> None:
         """Load what sessions will use, and use it once, so that the first one does not wait for it.
 
         ``pairs``: (source, target) languages to translate; ``speak``: languages to speak. It may take as long as it
@@ -135,7 +135,7 @@ class LiveModels:
             MmpipeError: a model cannot be had, or does not work.
         """
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
-        window = SpeechWindow(silence, RecognitionOptions(words=True))
+        window = SpeechWindow(silence, RecognitionOptions(word_timestamps=True))
         await self.batchers.of(self.recognizer, self._batch).aio(window, session="warm-up")
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         for source, target in pairs:

@@ -1,8 +1,8 @@
 """The state of one speaker: what was heard, what of it is speech, what is understood. No model, no clock, no thread.
 
 Sound goes in by :meth:`StreamSegmenter.push`. :meth:`StreamSegmenter.next_window` says what a recognizer should hear
-next, if anything; what it understood goes in by :meth:`StreamSegmenter.understood`, which gives the words that are final
-now.
+next, if anything; what it understood goes in by :meth:`StreamSegmenter.understood`, which gives the words that are now
+final.
 """
 
 from __future__ import annotations

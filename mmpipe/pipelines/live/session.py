@@ -98,7 +98,7 @@ class LiveSession:
         self._start()
         if self._over:  # nobody hears it any more
             return
-        if self._voice.deaf:
+        if self._voice.input_muted:
             self._unheard_s += len(samples) / SPEECH_RATE_HZ
             samples = np.zeros_like(samples)  # and not nothing: time goes on
         self._segmenter.push(samples)
@@ -266,7 +266,7 @@ class LiveSession:
         options = RecognitionOptions(
             language=language,
             languages=() if language else self._spoken.candidates,
-            words=True,
+            word_timestamps=True,
             hotwords=self.options.hotwords,
             # a short window is heard again soon, as part of a longer one
             retry_full_context=window.last or window.audio.duration_s > self.options.segmenter.trim_from_s,

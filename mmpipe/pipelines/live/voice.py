@@ -151,7 +151,7 @@ class VoiceLane:
         return dropped
 
     @property
-    def deaf(self) -> bool:
+    def input_muted(self) -> bool:
         """Whether sound that comes now may be the voice's own."""
         return self._options.speak and not self._options.headphones and self.playback.audible
 

@@ -12,8 +12,8 @@ import torch
 from mmpipe.fusion import checkpoint
 from mmpipe.fusion.chat import Message, RenderedChat, render
 from mmpipe.fusion.language_model import DType, LanguageModel
+from mmpipe.fusion.options import Attending
 from mmpipe.fusion.requests import Prompt
-from mmpipe.fusion.settings import Attending
 from mmpipe.fusion.splicing import check_count
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
 from mmpipe.stage import ImageEncoder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mmpipe.batching import Batcher, BatchSettings, Device
+from mmpipe.batching import Batcher, BatchOptions, Device
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 from mmpipe.vision import images
@@ -68,8 +68,8 @@ class BatchedImageEncoder:
 
     def __init__(self, encoder: ImageEncoder, device: Device) -> None:
         cached = CachedEncoder(encoder)
-        settings = BatchSettings(max_items=cached.max_items, max_cost=cached.max_cost)
-        self._batcher = Batcher(cached, settings, device=device)
+        options = BatchOptions(max_items=cached.max_items, max_cost=cached.max_cost)
+        self._batcher = Batcher(cached, options, device=device)
 
     def look(self, pictures: Iterable[ImageSource]) -> Sequence[ImageFeatures]:
         """Features of each. Only a few batches of pictures are in memory at any time.

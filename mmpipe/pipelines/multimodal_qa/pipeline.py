@@ -17,7 +17,7 @@ from mmpipe.errors import BatcherClosedError, InputError, LanguageError
 from mmpipe.fusion.chat import Message, RenderedChat
 from mmpipe.fusion.confidence import confidence as likely_right
 from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.settings import EngineSettings
+from mmpipe.fusion.options import EngineOptions
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.multimodal_qa.answering import Answerer, Confidence, Said
 from mmpipe.pipelines.multimodal_qa.conversation import Conversation
@@ -80,14 +80,14 @@ class MultimodalQA:
         translators: Sequence[Translator] | None = None,
         synthesizers: Sequence[Synthesizer] | None = None,
         reader: TextReader | None = None,
-        engine_settings: EngineSettings | None = None,
+        engine_options: EngineOptions | None = None,
         batchers: Batchers | None = None,
     ) -> None:
         self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
         device = Device()  # the encoder and the language model take turns
         self.image_encoder = BatchedImageEncoder(self.model.encoder, device)
         self.engine = GenerationEngine(
-            self.model.language_model, engine_settings, attending=self.model.attending, device=device
+            self.model.language_model, engine_options, attending=self.model.attending, device=device
         )
         self._answerer = Answerer(self.engine, confidence, THRESHOLD if threshold is None else threshold)
         self._helpers = Helpers(recognizer, translators, synthesizers, reader, batchers)

@@ -76,7 +76,7 @@ def demo(*, login: bool) -> None:
             routes = rig.models.translator.languages()
             return Pairs({(route.source, route.target): route for route in routes}, frozenset({"pt"}))
 
-        def warm_up(self) -> None:
+        def warmup(self) -> None:
             pass
 
     def _missing() -> Any:

@@ -15,7 +15,7 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchSettings:
+class BatchOptions:
     """The bounds of a batch and of the queue before it.
 
     Raises:

@@ -28,7 +28,7 @@ export function mount(element, root, { props, watch, trigger, upload }) {
   const show = () => {
     const pictures = props.value || [];
     zone.element.classList.toggle("mm-filled", pictures.length > 0);
-    const list = node("ul", { class: "pic-tray" });
+    const list = node("ul", { class: "pic-list" });
     for (const picture of pictures) {
       const item = node("li");
       const remove = node("button", { type: "button", class: "mm-remove", "aria-label": `Take ${picture.name} away` }, "×");

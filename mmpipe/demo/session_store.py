@@ -27,14 +27,14 @@ MAX_VISITORS = 1000
 MAX_VISITOR_BYTES = 1_000_000_000
 
 
-class Things(Protocol):
+class SessionState(Protocol):
     """What a tab keeps for one visitor."""
 
     def close(self) -> None:
         """The visitor is gone: end what is under way."""
 
 
-T = TypeVar("T", bound=Things)
+T = TypeVar("T", bound=SessionState)
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Visit(Generic[T]):
     end: Timer | None = None
 
 
-class Visitors(Generic[T]):
+class SessionStore(Generic[T]):
     """``make``: what a tab keeps for a visitor, given their folder. Gradio serves what lies in that folder, under a
     name that only its visitor is told. Used from any thread.
 

@@ -24,7 +24,7 @@ class Attending(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSettings:
+class EngineOptions:
     """The bounds of a generation engine.
 
     Raises:

@@ -53,7 +53,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Desk:
+class ImageChatSession:
     """Used on the event loop. Each of its ways yields whenever there is more to see in :attr:`turns`."""
 
     folder: Path
