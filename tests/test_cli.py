@@ -140,11 +140,11 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, command: list[str]) -> 
 
 
 def test_recordings_without_speech_are_refused(tmp_path: Path) -> None:
-    refused("translate", "--to", "pt", silence(tmp_path / "minute.wav", 60), because="Nobody speaks")
-    refused("translate", "--to", "pt", silence(tmp_path / "blink.wav", 0.01), because="Nobody speaks")
+    refused("translate", "--to", "pt", silence(tmp_path / "minute.wav", 60), because="No speech detected")
+    refused("translate", "--to", "pt", silence(tmp_path / "blink.wav", 0.01), because="No speech detected")
     noise = tmp_path / "noise.wav"
     media.save(Audio((0.1 * np.random.default_rng(0).standard_normal(16_000 * 30)).astype(np.float32)), noise)
-    refused("transcribe", noise, because="Nobody speaks")
+    refused("transcribe", noise, because="No speech detected")
 
 
 def test_wrong_options_are_refused(tmp_path: Path, librivox: list[Clip]) -> None:

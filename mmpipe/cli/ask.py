@@ -40,34 +40,38 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE... [QUESTION]",
-            help="Pictures, then a question, or a recording of one. Without a question: a conversation.",
+            help="Images, then a question or a recording of one. Without a question, start a conversation.",
             show_default=False,
         ),
     ] = None,
-    choices: Annotated[str | None, typer.Option(help="The answers there are, parted by commas.")] = None,
-    schema: Annotated[Path | None, typer.Option(help="File with a JSON Schema that the answer has to follow.")] = None,
+    choices: Annotated[str | None, typer.Option(help="Allowed answers, comma-separated.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="JSON Schema file that the answer must follow.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Language of the answer (ISO 639-1).")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Language of the question, or of the text.")] = None,
-    voice: Annotated[bool, typer.Option("--voice", help="Ask by microphone, and hear the answer.")] = False,
+    source: Annotated[str | None, typer.Option("--from", help="Language of the question or text (ISO 639-1).")] = None,
+    voice: Annotated[bool, typer.Option("--voice", help="Ask through the microphone and hear the answer.")] = False,
     speak: Annotated[Path | None, typer.Option(help="Write the answer as speech.")] = None,
     evidence: Annotated[
-        Path | None, typer.Option(help="Write what the answer rests on: a PNG, and numbers beside it as JSON.")
+        Path | None,
+        typer.Option(help="Write the evidence for the answer: a PNG, with the numbers in a JSON file beside it."),
     ] = None,
-    read: Annotated[bool, typer.Option("--read", help="Print the text in the pictures.")] = False,
-    translate: Annotated[str | None, typer.Option(help="Translate the text in the picture, in its place.")] = None,
-    out_file: Annotated[Path | None, typer.Option("--out", help="Where --translate writes its PNG.")] = None,
+    read: Annotated[bool, typer.Option("--read", help="Print the text in the images.")] = False,
+    translate: Annotated[
+        str | None, typer.Option(help="Translate the text in the image, in place, into this language.")
+    ] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", help="PNG file for --translate.")] = None,
     batch: Annotated[
         Path | None,
         typer.Option(help='File of questions, one a line: {"image": ..., "question": ...}; see docs/questions.md.'),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="Length of an answer, at most.", min=1)] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the full result as JSON.")] = False,
+    max_tokens: Annotated[int, typer.Option(help="Maximum length of an answer.", min=1)] = 128,
     threshold: Annotated[
-        float | None, typer.Option(help="Answers less likely to be right are not given; 0: all are.", min=0, max=1)
+        float | None,
+        typer.Option(help="Withhold answers less likely than this to be right; 0 gives all of them.", min=0, max=1),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="Folder that mmpipe train fusion wrote.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Adapter folder written by `mmpipe train fusion`.")] = None,
 ) -> None:
-    """Answer questions about pictures."""
+    """Answer questions about images."""
     images, question = _parted(what or [])
     modes = [name for name, on in (("--read", read), ("--translate", translate), ("--batch", batch)) if on]
     if len(modes) > 1:

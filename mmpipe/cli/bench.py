@@ -19,15 +19,15 @@ from mmpipe.cli.console import err, guarded, out
 app = typer.Typer(help="Measure speed and quality on real recordings.", no_args_is_help=True)
 
 Data = Annotated[Path, typer.Option(help="Folder with clips.tsv (file, language, text, english) and the recordings.")]
-Runs = Annotated[int, typer.Option(help="Times each system runs; medians are reported.", min=1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")]
-Pictures = Annotated[Path, typer.Option(help="Folder that keeps the pictures fetched for the evaluation.")]
-Adapter = Annotated[Path | None, typer.Option(help="Folder of an adapter; none: the one mmpipe carries.")]
+Runs = Annotated[int, typer.Option(help="Runs of each system; medians are reported.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")]
+Pictures = Annotated[Path, typer.Option(help="Cache folder for the evaluation images.")]
+Adapter = Annotated[Path | None, typer.Option(help="Adapter folder. Default: the one shipped with mmpipe.")]
 DATA = Path("tests/data")
 PICTURES = Path.home() / ".cache/mmpipe/evaluation"
-Keep = Annotated[Path | None, typer.Option(help="Folder that keeps the recordings, logs and memory over time.")]
+Keep = Annotated[Path | None, typer.Option(help="Folder to keep the recordings, logs and memory samples in.")]
 PACES = "real; busy: without the time that is only waited; virtual: as if computing took no time."
-To = Annotated[str, typer.Option(help="Language to translate into; same as the speech: captions only.")]
+To = Annotated[str, typer.Option(help="Target language; the spoken one for captions only.")]
 
 
 def _show(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
@@ -119,9 +119,11 @@ def into_english(data: Data = DATA, languages: str = "es,fr", as_json: AsJson = 
 @guarded
 def live(
     data: Data = DATA,
-    minutes: Annotated[float, typer.Option(help="Length of the recording that is made of the clips.", min=0.1)] = 10,
+    minutes: Annotated[
+        float, typer.Option(help="Length of the recording joined from the clips, in minutes.", min=0.1)
+    ] = 10,
     to: To = "pt",
-    mute: Annotated[bool, typer.Option("--mute", help="Captions only, no voice.")] = False,
+    mute: Annotated[bool, typer.Option("--mute", help="Captions only, without voice.")] = False,
     pace: Annotated[Literal["real", "busy", "virtual"], typer.Option(help=PACES)] = "real",
     keep: Keep = None,
     as_json: AsJson = False,
@@ -150,9 +152,13 @@ def live(
 @guarded
 def sessions(
     data: Data = DATA,
-    counts: Annotated[str, typer.Option(help="Numbers of sessions of mmpipe.")] = "1,2,4,8,12,16,20",
-    plain: Annotated[str, typer.Option(help="Numbers of sessions over plain faster-whisper.")] = "1,2,3,4,6",
-    minutes: Annotated[float, typer.Option(help="Length of each session's recording.", min=0.1)] = 2,
+    counts: Annotated[
+        str, typer.Option(help="Numbers of mmpipe sessions to measure, comma-separated.")
+    ] = "1,2,4,8,12,16,20",
+    plain: Annotated[
+        str, typer.Option(help="Numbers of plain faster-whisper sessions to measure, comma-separated.")
+    ] = "1,2,3,4,6",
+    minutes: Annotated[float, typer.Option(help="Length of each session's recording, in minutes.", min=0.1)] = 2,
     to: To = "en",
     keep: Keep = None,
     as_json: AsJson = False,
@@ -178,8 +184,8 @@ def sessions(
 @app.command("no-speech")
 @guarded
 def no_speech(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recordings without speech, music for example.")] = None,
-    minutes: Annotated[float, typer.Option(help="Length of each made sound.", min=0.1)] = 2,
+    files: Annotated[list[Path] | None, typer.Argument(help="Recordings without speech, such as music.")] = None,
+    minutes: Annotated[float, typer.Option(help="Length of each generated sound, in minutes.", min=0.1)] = 2,
     keep: Keep = None,
     as_json: AsJson = False,
 ) -> None:
@@ -196,8 +202,7 @@ def no_speech(
 @app.command()
 @guarded
 def isolation(
-    recording: Annotated[Path, typer.Option(help="About half a minute of sound.")] = DATA
-    / "sense_and_sensibility.flac",
+    recording: Annotated[Path, typer.Option(help="A recording of about 30 s.")] = DATA / "sense_and_sensibility.flac",
     picture: Annotated[Path, typer.Option(help="A photograph.")] = DATA / "pictures" / "cat.jpg",
     runs: Runs = 20,
     as_json: AsJson = False,
@@ -230,7 +235,7 @@ def generation(
 @app.command()
 @guarded
 def calibration(
-    simulated: Annotated[int, typer.Option(help="Simulated pictures to fit on.", min=50)] = 400,
+    simulated: Annotated[int, typer.Option(help="Number of simulated images to fit on.", min=50)] = 400,
     pictures: Pictures = PICTURES,
     adapter: Adapter = None,
     as_json: AsJson = False,
@@ -248,7 +253,7 @@ def calibration(
 @app.command()
 @guarded
 def evidence(
-    count: Annotated[int, typer.Option(help="Pictures in which something is deleted.", min=1)] = 60,
+    count: Annotated[int, typer.Option(help="Number of images for the deletion test.", min=1)] = 60,
     pictures: Pictures = PICTURES,
     adapter: Adapter = None,
     as_json: AsJson = False,
@@ -267,19 +272,17 @@ def evidence(
 @guarded
 def soak(
     data: Data = DATA,
-    minutes: Annotated[float, typer.Option(help="Length of the load.", min=0.1)] = 60,
-    sessions: Annotated[int, typer.Option(help="Live sessions at the same time.", min=1)] = 8,
-    voices: Annotated[int, typer.Option(help="Of these, how many also want the translation spoken.", min=0)] = 1,
-    recording_every: Annotated[
-        float, typer.Option(help="Seconds from one recording to the next; 0: none.", min=0)
-    ] = 60,
-    question_every: Annotated[float, typer.Option(help="Seconds from one question to the next; 0: none.", min=0)] = 8,
-    faults: Annotated[
-        bool, typer.Option("--faults/--no-faults", help="Whether hostile clients are there, too.")
-    ] = True,
-    settle: Annotated[float, typer.Option(help="Minutes in which the server must be idle again.", min=0)] = 7,
-    seed: Annotated[int, typer.Option(help="Of everything that is left to chance.")] = 0,
-    out_file: Annotated[Path | None, typer.Option("--out", help="File for all that was measured, as JSON.")] = None,
+    minutes: Annotated[float, typer.Option(help="Length of the load, in minutes.", min=0.1)] = 60,
+    sessions: Annotated[int, typer.Option(help="Number of concurrent live sessions.", min=1)] = 8,
+    voices: Annotated[int, typer.Option(help="Number of these sessions with spoken translation.", min=0)] = 1,
+    recording_every: Annotated[float, typer.Option(help="Seconds between recordings; 0 for none.", min=0)] = 60,
+    question_every: Annotated[float, typer.Option(help="Seconds between questions; 0 for none.", min=0)] = 8,
+    faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Also run hostile clients.")] = True,
+    settle: Annotated[
+        float, typer.Option(help="Maximum time for the server to become idle again, in minutes.", min=0)
+    ] = 7,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    out_file: Annotated[Path | None, typer.Option("--out", help="JSON file for all measurements.")] = None,
     keep: Keep = None,
     as_json: AsJson = False,
 ) -> None:

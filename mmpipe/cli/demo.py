@@ -16,25 +16,25 @@ from mmpipe.cli.network import AllowedHost, TlsCert, TlsKey, TrustedProxy, netwo
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 7860,
-    share: Annotated[
-        bool, typer.Option("--share", help="Also under a public address, through a tunnel of Gradio's.")
-    ] = False,
+    share: Annotated[bool, typer.Option("--share", help="Create a public link through Gradio's tunnel.")] = False,
     auth: Annotated[
-        str | None, typer.Option(help="Who may come in: user:password, or a file with one such line for each.")
+        str | None, typer.Option(help="Require a login: user:password, or a file with one such line per user.")
     ] = None,
-    root_path: Annotated[str, typer.Option(help="Path under which a proxy shows the page, as /demo.")] = "",
-    max_upload_mb: Annotated[int, typer.Option(help="Size of a file that visitors may send, at most.", min=1)] = 200,
-    max_stored_mb: Annotated[int, typer.Option(help="What files of all visitors may take.", min=1)] = 10_000,
-    max_sessions: Annotated[int, typer.Option(help="Live sessions at the same time.", min=1)] = 16,
+    root_path: Annotated[str, typer.Option(help="URL path behind a reverse proxy, such as /demo.")] = "",
+    max_upload_mb: Annotated[int, typer.Option(help="Maximum size of an uploaded file, in MB.", min=1)] = 200,
+    max_stored_mb: Annotated[
+        int, typer.Option(help="Maximum total size of all visitors' files, in MB.", min=1)
+    ] = 10_000,
+    max_sessions: Annotated[int, typer.Option(help="Maximum number of concurrent live sessions.", min=1)] = 16,
     allowed_host: AllowedHost = None,
     trusted_proxy: TrustedProxy = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     audit_log: Annotated[
-        Path | None, typer.Option(help="File for logins and refusals, one JSON line each; never what was said.")
+        Path | None, typer.Option(help="JSON Lines file for logins and refusals; never what was said.")
     ] = None,
 ) -> None:
-    """A page to try everything in a browser: live translation, recordings, pictures, measurements."""
+    """Run the web demo: live translation, recordings, images and measurements."""
     from mmpipe.demo import DemoOptions, run
     from mmpipe.demo.options import read_auth
     from mmpipe.serve.audit import AuditLog

@@ -12,10 +12,10 @@ from rich.table import Table
 from mmpipe.cli.console import err, guarded, out
 from mmpipe.errors import InputError
 
-app = typer.Typer(help="Make, list and revoke the keys of a server.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
-File = Annotated[Path, typer.Option("--file", "-f", help="The file of keys.")]
-Name = Annotated[str, typer.Argument(help="Whose key it is, for the logs.", show_default=False)]
+File = Annotated[Path, typer.Option("--file", "-f", help="Key file (TOML).")]
+Name = Annotated[str, typer.Argument(help="Name of the key's owner, as shown in logs.", show_default=False)]
 DEFAULT_FILE = Path("keys.toml")
 
 
@@ -25,9 +25,11 @@ def new(
     name: Name,
     file: File = DEFAULT_FILE,
     rights: Annotated[str, typer.Option(help="Comma-separated: live, recordings, questions, metrics.")] = "live",
-    seats: Annotated[int, typer.Option(help="Sessions at the same time.", min=1)] = 4,
-    per_minute: Annotated[int, typer.Option(help="Sessions and requests begun in a minute.", min=1)] = 30,
-    expires: Annotated[str | None, typer.Option(help="Last day on which it is good, as 2027-12-31.")] = None,
+    seats: Annotated[int, typer.Option(help="Maximum number of concurrent sessions.", min=1)] = 4,
+    per_minute: Annotated[
+        int, typer.Option(help="Maximum number of new sessions and requests per minute.", min=1)
+    ] = 30,
+    expires: Annotated[str | None, typer.Option(help="Last day on which the key is valid, such as 2027-12-31.")] = None,
 ) -> None:
     """Make a key and print it, once: only its digest is kept."""
     from mmpipe.serve.keys import RIGHTS, ApiKey, add_key, digest, new_key

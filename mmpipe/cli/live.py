@@ -22,32 +22,35 @@ from mmpipe.files import writing
 
 @guarded
 def live(
-    to: Annotated[str | None, typer.Option("--to", help="Language to translate into; none: captions only.")] = None,
-    source: Annotated[str, typer.Option("--from", help="What is spoken (ISO 639-1), or auto.")] = "auto",
+    to: Annotated[
+        str | None, typer.Option("--to", help="Target language (ISO 639-1). Without it: captions only.")
+    ] = None,
+    source: Annotated[str, typer.Option("--from", help="Spoken language (ISO 639-1), or auto to detect it.")] = "auto",
     between: Annotated[
         tuple[str, str] | None,
-        typer.Option(help="Two-way: two languages, each translated into the other.", show_default=False),
+        typer.Option(help="Two-way mode: two languages, each translated into the other.", show_default=False),
     ] = None,
     input_: Annotated[
-        str | None, typer.Option("--input", help="File, URL, or - for 16-bit PCM; none: microphone.")
+        str | None,
+        typer.Option("--input", help="File, URL, or - for 16-bit PCM from standard input. Default: the microphone."),
     ] = None,
-    realtime: Annotated[bool, typer.Option(help="Replay a file at the pace of a microphone.")] = False,
-    rate: Annotated[int, typer.Option(help="Samples a second of PCM on standard input.")] = 16_000,
-    device: Annotated[str | None, typer.Option(help="Microphone: number or part of its name.")] = None,
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="List sound devices and stop.")] = False,
-    mute: Annotated[bool, typer.Option("--mute", help="Captions only, no voice.")] = False,
+    realtime: Annotated[bool, typer.Option(help="Replay a file at real-time pace.")] = False,
+    rate: Annotated[int, typer.Option(help="Sample rate of PCM from standard input, in Hz.")] = 16_000,
+    device: Annotated[str | None, typer.Option(help="Microphone: its number or part of its name.")] = None,
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the audio devices and exit.")] = False,
+    mute: Annotated[bool, typer.Option("--mute", help="Captions only, without voice.")] = False,
     headphones: Annotated[
-        bool, typer.Option("--headphones", help="Go on listening while the voice speaks; an answer interrupts it.")
+        bool, typer.Option("--headphones", help="Keep listening while the voice speaks; speech interrupts it.")
     ] = False,
-    voice: Annotated[str | None, typer.Option(help="Voice to speak with.")] = None,
-    hotword: Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")] = None,
-    glossary: Annotated[Path | None, typer.Option(help="Terms and how to translate them (TSV).")] = None,
-    events: Annotated[Path | None, typer.Option(help="Write every event as a JSON line.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice name; see `mmpipe speak --list`.")] = None,
+    hotword: Annotated[list[str] | None, typer.Option(help="Name or term to expect. Repeatable.")] = None,
+    glossary: Annotated[Path | None, typer.Option(help="TSV file of terms and their translations.")] = None,
+    events: Annotated[Path | None, typer.Option(help="JSON Lines file for all events.")] = None,
     model: Annotated[
-        str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
+        str, typer.Option(help="Whisper weights, a folder, or your own engine as module:Class.")
     ] = "whisper-base",
 ) -> None:
-    """Captions, translation and voice while somebody is talking."""
+    """Live captions, translation and voice."""
     from mmpipe.audio import devices
 
     if list_devices:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 AllowedHost = Annotated[
     list[str] | None,
-    typer.Option(help="Name under which browsers find it, as example.org; may be given again. '*': any."),
+    typer.Option(help="Host name under which browsers reach the server, such as example.org; '*' for any. Repeatable."),
 ]
 TrustedProxy = Annotated[
     list[str] | None,
-    typer.Option(help="Address or network of a proxy whose X-Forwarded headers are believed; may be given again."),
+    typer.Option(help="Address or network of a proxy whose X-Forwarded headers are trusted. Repeatable."),
 ]
-TlsCert = Annotated[Path | None, typer.Option(help="Certificate (PEM), with those that vouch for it: https and wss.")]
-TlsKey = Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")]
+TlsCert = Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM), for https and wss.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Private key of the TLS certificate (PEM).")]
 
 
 def network_options(

@@ -29,9 +29,9 @@ AT_ONCE = 4
 
 R = TypeVar("R")
 
-Files = Annotated[list[Path], typer.Argument(help="Recordings: sound or video, any format.", show_default=False)]
-Language = Annotated[str, typer.Option("--language", "-l", help="What is spoken (ISO 639-1), or auto.")]
-Model = Annotated[str, typer.Option("--model", help="Whisper weights, a folder, or module:Class of your own.")]
+Files = Annotated[list[Path], typer.Argument(help="Audio or video files, any format.", show_default=False)]
+Language = Annotated[str, typer.Option("--language", "-l", help="Spoken language (ISO 639-1), or auto to detect it.")]
+Model = Annotated[str, typer.Option("--model", help="Whisper weights, a folder, or your own engine as module:Class.")]
 OutFile = Path | None
 
 
@@ -41,11 +41,11 @@ def _file_option(help_text: str, *names: str) -> Any:
 
 Srt = Annotated[OutFile, _file_option("Write SRT subtitles. With several recordings: a folder.", "--srt")]
 Vtt = Annotated[OutFile, _file_option("Write WebVTT subtitles.", "--vtt")]
-Json = Annotated[OutFile, _file_option("Write everything that is known, as JSON.", "--json")]
+Json = Annotated[OutFile, _file_option("Write the full result as JSON.", "--json")]
 Txt = Annotated[OutFile, _file_option("Write the text.", "--txt")]
-Prompt = Annotated[str | None, typer.Option(help="Text that could have come before: names, style.")]
-Hotwords = Annotated[list[str] | None, typer.Option(help="A name or term to expect; may be given again.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what is recognized.")]
+Prompt = Annotated[str | None, typer.Option(help="Initial prompt: preceding text that sets names and style.")]
+Hotwords = Annotated[list[str] | None, typer.Option(help="Name or term to expect. Repeatable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the recognized text.")]
 
 
 def _language(name: str) -> str | None:
@@ -157,20 +157,20 @@ def _timed(word: Word) -> str:
 def transcribe(
     files: Files,
     language: Language = "auto",
-    words: Annotated[bool, typer.Option(help="Print each word with its time and probability.")] = False,
+    words: Annotated[bool, typer.Option(help="Print word timestamps and probabilities.")] = False,
     entropy: Annotated[bool, typer.Option(help="Add the mean entropy of each segment to the JSON.")] = False,
     srt: Srt = None,
     vtt: Vtt = None,
     json: Json = None,
     txt: Txt = None,
     task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = "transcribe",
-    beam: Annotated[int, typer.Option(help="Width of the beam search; 1: greedy.", min=1, max=20)] = 1,
+    beam: Annotated[int, typer.Option(help="Beam size; 1 for greedy decoding.", min=1, max=20)] = 1,
     prompt: Prompt = None,
     hotword: Hotwords = None,
     model: Model = "whisper-base",
     quiet: Quiet = False,
 ) -> None:
-    """Write down what is said in recordings."""
+    """Transcribe recordings."""
     from mmpipe.pipelines.jobs import Outputs, transcribe_recording
     from mmpipe.pipelines.transcription import Transcriber
 
@@ -205,33 +205,40 @@ def transcribe(
 
 @guarded
 def translate(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recordings; none: text from standard input.")] = None,
-    to: Annotated[str, typer.Option("--to", help="Language to translate into (ISO 639-1).")] = "",
-    source: Annotated[str, typer.Option("--from", help="Language of the input, or auto.")] = "auto",
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings. Without any: text from standard input.")
+    ] = None,
+    to: Annotated[str, typer.Option("--to", help="Target language (ISO 639-1).")] = "",
+    source: Annotated[str, typer.Option("--from", help="Source language (ISO 639-1), or auto to detect it.")] = "auto",
     text: Annotated[str | None, typer.Option(help="Translate this text instead of a recording.")] = None,
     speak: Annotated[OutFile, _file_option("Write the translation as speech.", "--speak")] = None,
-    voice: Annotated[str | None, typer.Option(help="Voice to speak with; see mmpipe speak --list.")] = None,
-    speed: Annotated[float, typer.Option(help="Pace of the voice.", min=0.5, max=2.0)] = 1.0,
-    dub: Annotated[bool, typer.Option(help="Speak each sentence at the time of its source.")] = False,
+    voice: Annotated[str | None, typer.Option(help="Voice name; see `mmpipe speak --list`.")] = None,
+    speed: Annotated[float, typer.Option(help="Speaking rate.", min=0.5, max=2.0)] = 1.0,
+    dub: Annotated[bool, typer.Option(help="Align each spoken sentence with the original.")] = False,
     mux: Annotated[OutFile, _file_option("Write the video with dubbed speech and subtitles.", "--mux")] = None,
     srt: Srt = None,
     vtt: Vtt = None,
     json: Json = None,
     txt: Txt = None,
-    bilingual: Annotated[bool, typer.Option(help="Subtitles in both languages.")] = False,
-    glossary: Annotated[OutFile, _file_option("Terms and how to translate them (TSV).", "--glossary")] = None,
-    via: Annotated[Literal["auto", "text", "speech"], typer.Option(help="Into English: how.")] = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    bilingual: Annotated[bool, typer.Option(help="Write subtitles in both languages.")] = False,
+    glossary: Annotated[OutFile, _file_option("TSV file of terms and their translations.", "--glossary")] = None,
+    via: Annotated[
+        Literal["auto", "text", "speech"],
+        typer.Option(help="Route into English: by way of text, or straight from speech."),
+    ] = "auto",
+    resume: Annotated[bool, typer.Option(help="Resume an interrupted run.")] = False,
     translator: Annotated[
         list[str] | None,
-        typer.Option(help="Prefer this engine: module:Class of your own, hf:OWNER/NAME or a folder (CTranslate2)."),
+        typer.Option(
+            help="Preferred engine: your own as module:Class, hf:OWNER/NAME or a folder (CTranslate2). Repeatable."
+        ),
     ] = None,
     prompt: Prompt = None,
     hotword: Hotwords = None,
     model: Model = "whisper-base",
     quiet: Quiet = False,
 ) -> None:
-    """Translate recordings, or text, into another language; and speak it."""
+    """Translate recordings or text, optionally as speech."""
     if not to:
         raise InputError("Say which language to translate into: --to pt, for example. See mmpipe languages.")
     to = to.lower()
@@ -396,14 +403,14 @@ def _track(path: Path | None) -> Iterator[Callable[[str, str, str | None, float]
 @guarded
 def align(
     file: Annotated[Path, typer.Argument(help="The recording.")],
-    text: Annotated[Path, typer.Argument(help="A text file with what is said in it.")],
+    text: Annotated[Path, typer.Argument(help="Text file with the transcript.")],
     language: Annotated[str, typer.Option("--language", "-l", help="Language of the text.")] = "en",
     srt: Srt = None,
     vtt: Vtt = None,
     json: Json = None,
     model: Model = "whisper-base",
 ) -> None:
-    """Find out when each word of a known text is said in a recording."""
+    """Align a transcript with a recording, word by word."""
     from mmpipe.audio.recognition.whisper import Whisper
     from mmpipe.pipelines.alignment import align as run
     from mmpipe.pipelines.jobs import Outputs

@@ -15,22 +15,24 @@ from mmpipe.cli.network import AllowedHost, TlsCert, TlsKey, TrustedProxy, netwo
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8765,
-    max_sessions: Annotated[int, typer.Option(help="Sessions at the same time.", min=1)] = 16,
+    max_sessions: Annotated[int, typer.Option(help="Maximum number of concurrent sessions.", min=1)] = 16,
     max_sessions_per_address: Annotated[
-        int, typer.Option(help="Of them, from one address, where no keys are asked for; this machine is exempt.", min=1)
+        int, typer.Option(help="Maximum number per address when no keys are required; this machine is exempt.", min=1)
     ] = 4,
-    origin: Annotated[list[str] | None, typer.Option(help="Web page that may connect; may be given again.")] = None,
-    api_keys: Annotated[Path | None, typer.Option(help="File with a key on each line; also MMPIPE_API_KEYS.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="File of keys with names: `mmpipe keys new`.")] = None,
-    audit_log: Annotated[Path | None, typer.Option(help="Note here who did what, never what was said.")] = None,
-    transcripts: Annotated[Path | None, typer.Option(help="Keep what was said in this folder.")] = None,
-    transcripts_key: Annotated[
-        Path | None, typer.Option(help="Encrypt it: `mmpipe transcripts new-key` makes the file.")
+    origin: Annotated[list[str] | None, typer.Option(help="Origin of a web page that may connect. Repeatable.")] = None,
+    api_keys: Annotated[Path | None, typer.Option(help="File with one API key per line; also MMPIPE_API_KEYS.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Named keys (TOML), made by `mmpipe keys new`.")] = None,
+    audit_log: Annotated[
+        Path | None, typer.Option(help="JSON Lines file for connections, sessions and refusals; never what was said.")
     ] = None,
-    keep_days: Annotated[float | None, typer.Option(help="Remove transcripts after so many days.", min=0.01)] = None,
-    glossary: Annotated[Path | None, typer.Option(help="Terms and how to translate them (TSV).")] = None,
+    transcripts: Annotated[Path | None, typer.Option(help="Folder to keep transcripts in.")] = None,
+    transcripts_key: Annotated[
+        Path | None, typer.Option(help="Key file to encrypt transcripts with, made by `mmpipe transcripts new-key`.")
+    ] = None,
+    keep_days: Annotated[float | None, typer.Option(help="Delete transcripts after this many days.", min=0.01)] = None,
+    glossary: Annotated[Path | None, typer.Option(help="TSV file of terms and their translations.")] = None,
     model: Annotated[
-        str, typer.Option(help="Whisper weights, a folder, or module:Class of your own.")
+        str, typer.Option(help="Whisper weights, a folder, or your own engine as module:Class.")
     ] = "whisper-base",
     allowed_host: AllowedHost = None,
     trusted_proxy: TrustedProxy = None,

@@ -16,29 +16,29 @@ from mmpipe.errors import InputError
 
 @guarded
 def speak(
-    text: Annotated[str | None, typer.Argument(help="What to say; none: standard input.")] = None,
+    text: Annotated[str | None, typer.Argument(help="Text to speak. Default: standard input.")] = None,
     language: Annotated[str, typer.Option("--language", "-l", help="Language of the text (ISO 639-1).")] = "en",
-    voice: Annotated[str | None, typer.Option(help="Voice; see --list.")] = None,
-    speed: Annotated[float, typer.Option(help="Pace of the voice.", min=0.5, max=2.0)] = 1.0,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write it; the suffix is the format.")] = Path(
+    voice: Annotated[str | None, typer.Option(help="Voice name; see --list.")] = None,
+    speed: Annotated[float, typer.Option(help="Speaking rate.", min=0.5, max=2.0)] = 1.0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file; its suffix sets the format.")] = Path(
         "speech.wav"
     ),
     list_voices: Annotated[bool, typer.Option("--list", help="List the voices of the language.")] = False,
 ) -> None:
-    """Say a text: write it as speech."""
+    """Synthesize speech from text."""
     from mmpipe.audio.media import AudioWriter
     from mmpipe.audio.synthesis import TextToSpeech
 
-    with TextToSpeech() as speaker:
+    with TextToSpeech() as text_to_speech:
         if list_voices:
-            for name in speaker.voices(language):
+            for name in text_to_speech.voices(language):
                 out.print(name, markup=False)
             return
         words = sys.stdin.read() if text is None else text
         if not words.strip():
             raise InputError("There is nothing to say: give a text, or pipe one in.")
-        speaker.check(language, voice)
-        pieces = speaker.stream(words, language, voice, speed)
+        text_to_speech.check(language, voice)
+        pieces = text_to_speech.stream(words, language, voice, speed)
         first = next(pieces, None)  # what cannot be spoken leaves no file behind
         if first is None:
             raise InputError("There is nothing in this text that could be said.")
@@ -52,10 +52,10 @@ def speak(
 
 @guarded
 def languages(
-    source: Annotated[str | None, typer.Option("--from", help="Only from this language.")] = None,
-    target: Annotated[str | None, typer.Option("--to", help="Only into this language.")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="Only pairs from this source language.")] = None,
+    target: Annotated[str | None, typer.Option("--to", help="Only pairs into this target language.")] = None,
 ) -> None:
-    """Which languages can be translated into which, by what route, and how well; and which can be spoken."""
+    """List the language pairs with their routes and quality, and the voices of each language."""
     from mmpipe.audio.synthesis import TextToSpeech
     from mmpipe.translate import TextTranslator
 
@@ -66,7 +66,9 @@ def languages(
                 continue
             table.add_row(route.source, route.target, str(route.tier), " + ".join(route.steps))
     out.print(table)
-    with TextToSpeech() as speaker:
-        out.print(
-            "\n[bold]voices[/] " + ", ".join(f"{name} ({len(speaker.voices(name))})" for name in speaker.languages())
-        )
+    voices = Table("language", "voices", box=None, pad_edge=False, header_style="bold")
+    with TextToSpeech() as text_to_speech:
+        for language in text_to_speech.languages():
+            voices.add_row(language, ", ".join(text_to_speech.voices(language)))
+    out.print()
+    out.print(voices)

@@ -34,9 +34,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def fusion(
     config: Config,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the log, the state and the adapter.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the state in the folder.")] = False,
     score_pictures: Annotated[
-        bool, typer.Option("--score", help="Score on the lists of real pictures at the end.")
+        bool, typer.Option("--score", help="Score on the lists of real images at the end.")
     ] = False,
     pictures: Pictures = PICTURES,
 ) -> None:
@@ -89,12 +89,14 @@ def fusion(
 @app.command()
 @guarded
 def score(
-    adapters: Annotated[list[Path] | None, typer.Argument(help="Folders; without any the one mmpipe carries.")] = None,
+    adapters: Annotated[
+        list[Path] | None, typer.Argument(help="Adapter folders. Default: the one shipped with mmpipe.")
+    ] = None,
     pictures: Pictures = PICTURES,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Also the list that no choice was made by: at the end, once.")
+        bool, typer.Option("--held-out", help="Also score the held-out list, on which no choice was based.")
     ] = False,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the language model.")] = "float32",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Data type of the language model.")] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Compare adapters on fixed lists of real pictures, beside the language model told the class in words."""

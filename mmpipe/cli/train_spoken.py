@@ -27,7 +27,7 @@ def required() -> None:
 def spoken(
     config: Annotated[Path, typer.Argument(help="A TOML file such as configs/spoken.toml.", show_default=False)],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the recordings, the log and the projector.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the state in the folder.")] = False,
 ) -> None:
     """Train a projector through which the language model hears questions. Ctrl-C keeps what was learned."""
     required()
@@ -70,8 +70,10 @@ def spoken(
 
 @guarded
 def score_spoken(
-    projector: Annotated[Path, typer.Argument(help="A folder that mmpipe train spoken wrote.", show_default=False)],
-    questions: Annotated[int | None, typer.Option(help="How many of the held-out questions; all if not given.")] = None,
+    projector: Annotated[
+        Path, typer.Argument(help="Projector folder written by `mmpipe train spoken`.", show_default=False)
+    ],
+    questions: Annotated[int | None, typer.Option(help="Number of held-out questions. Default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare, on held-out spoken questions: recognized and then asked, heard by the language model, and in writing."""

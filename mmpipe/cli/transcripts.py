@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Show and delete the transcripts that a server keeps.", no_args_is_help=True)
 
 Folder = Annotated[
-    Path, typer.Option("--folder", envvar="MMPIPE_TRANSCRIPTS", help="Where they are.", show_default=False)
+    Path, typer.Option("--folder", envvar="MMPIPE_TRANSCRIPTS", help="Transcripts folder.", show_default=False)
 ]
 
 
@@ -37,7 +37,9 @@ def new_key(path: Annotated[Path, typer.Argument(metavar="FILE", show_default=Fa
 @app.command("list")
 @guarded
 def list_transcripts(
-    folder: Annotated[Path, typer.Argument(envvar="MMPIPE_TRANSCRIPTS", help="Where they are.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(envvar="MMPIPE_TRANSCRIPTS", help="Transcripts folder.", show_default=False)
+    ],
 ) -> None:
     """Show which there are, oldest first."""
     table = Table("session", "began (UTC)", "size", "encrypted")
@@ -52,8 +54,8 @@ def list_transcripts(
 def show(
     session: Annotated[str, typer.Argument(show_default=False)],
     folder: Folder,
-    key: Annotated[Path | None, typer.Option(help="The key file, if it is encrypted.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they are kept.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Key file, for encrypted transcripts.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the stored JSON lines.")] = False,
 ) -> None:
     """Print what was said in a session, and its translation."""
     from mmpipe.serve.transcripts import TranscriptKeys, TranscriptStore
@@ -73,9 +75,9 @@ def show(
 def delete(
     folder: Folder,
     sessions: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
-    older_than: Annotated[float | None, typer.Option(help="Days since they changed.", min=0)] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    older_than: Annotated[float | None, typer.Option(help="Only those unchanged for this many days.", min=0)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all transcripts.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete transcripts. Files that no server made are left alone."""
     if (sessions is not None and len(sessions) > 0) + (older_than is not None) + everything != 1:

@@ -38,10 +38,12 @@ OPTIONAL = {
 
 @guarded
 def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; none: what the speech path needs.")] = None,
-    accept_license: Annotated[bool, typer.Option(help="Accept the restrictions that a model's license has.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Model names. Default: what speech translation needs.")
+    ] = None,
+    accept_license: Annotated[bool, typer.Option(help="Accept the restrictions of a model's license.")] = False,
 ) -> None:
-    """Fetch models ahead of time, and verify them."""
+    """Download models and verify them."""
     from mmpipe.weights import fetch
 
     for name in names or ESSENTIAL:
@@ -52,7 +54,7 @@ def pull(
 
 @guarded
 def models() -> None:
-    """Which models are known, which are here, what their licenses are."""
+    """List the known models, which of them are here, and their licenses."""
     from mmpipe.weights import available
 
     table = Table("name", "what", "license", "size", "here", box=None, pad_edge=False, header_style="bold")
@@ -65,7 +67,7 @@ def models() -> None:
 
 @guarded
 def doctor() -> None:
-    """Check what is installed and what is missing; every file of every model is verified."""
+    """Check the installation and verify every model file."""
     from mmpipe.weights import State, available, verify
     from mmpipe.weights.settings import cache_root, hub_offline, offline
 

@@ -185,7 +185,7 @@ class RecordingJob:
                     raise failure
                 if partly:
                     return
-                raise MediaError("Nobody speaks in this recording, as far as mmpipe can hear. Is it the right one?")
+                raise MediaError("No speech detected in this recording. Is it the right one?")
             if self.wanted.speak:
                 track.pad_to(now.segments[-1].source.end_s if partly else now.duration_s)
         if not partly:

@@ -59,7 +59,7 @@ class AudioFusion:
         """
         said = [speech_in(sound, self._vad) for sound in sounds]
         if not all(len(one.samples) for one in said):
-            raise MediaError("Nothing is said in the spoken question, as far as mmpipe can hear. Say it again")
+            raise MediaError("No speech detected in the spoken question. Say it again")
         longest_s = max((one.duration_s for one in said), default=0.0)
         if longest_s > MAX_AUDIO_S:
             raise MediaError(

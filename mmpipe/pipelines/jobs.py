@@ -106,7 +106,7 @@ def translate_recording(
             items.append(_without_sound(item))
             on_item(item)
         if not items:
-            raise MediaError(f"Nobody speaks in {str(source)!r}, as far as mmpipe can hear. Is it the right recording?")
+            raise MediaError(f"No speech detected in {str(source)!r}. Is it the right recording?")
         if track:
             if identity["dub"] and info.duration_s:
                 track.pad_to(info.duration_s)
@@ -168,5 +168,5 @@ def transcribe_recording(
             found.append(segment)
             on_item(segment)
     if not found:
-        raise MediaError(f"Nobody speaks in {str(source)!r}, as far as mmpipe can hear. Is it the right recording?")
+        raise MediaError(f"No speech detected in {str(source)!r}. Is it the right recording?")
     return found

@@ -333,7 +333,7 @@ def test_without_resume_a_job_begins_anew(tmp_path: Path, talk: Path) -> None:
 def test_silence_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "silence.wav"
     media.save(Audio(np.zeros(16_000 * 60, np.float32)), path)
-    with translator() as translate, pytest.raises(MediaError, match="Nobody speaks"):
+    with translator() as translate, pytest.raises(MediaError, match="No speech detected"):
         translate_recording(translate, path, Outputs())
 
 

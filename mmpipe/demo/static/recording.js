@@ -147,7 +147,7 @@ class Result {
     const { downloads } = this.recording;
     const count = downloads.reduce((sum, { files }) => sum + files.length, 0);
     if (count === this.files.querySelectorAll("a").length) return;
-    this.files.replaceChildren(node("h2", {}, "Take it with you"));
+    this.files.replaceChildren(node("h2", {}, "Downloads"));
     for (const { kind, files } of downloads) {
       const group = node("p", { class: "rec-kind" });
       group.append(node("span", {}, kind));

@@ -26,7 +26,7 @@ class Event:
     text: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain JSON types. Sound is told by its length: it travels on its own."""
+        """As plain JSON types. Audio is given as sample rate and duration: it travels on its own."""
         found: dict[str, Any] = {"type": self.type}
         for field in fields(self):
             value = getattr(self, field.name)

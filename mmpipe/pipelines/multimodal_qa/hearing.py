@@ -45,7 +45,7 @@ class SpokenQuestionRecognizer:
         windows = [SpeechWindow(chunk.audio, RecognitionOptions(language=language)) for chunk in speech]
         heard = [segment for segment in self._batchers(self._recognizer, windows) if segment.text]
         if not heard:
-            raise MediaError("Nothing is said in the spoken question, as far as mmpipe can hear. Say it again")
+            raise MediaError("No speech detected in the spoken question. Say it again")
         return " ".join(segment.text for segment in heard), heard[0].language
 
     async def listen(self, blocks: AsyncIterable[Audio]) -> Audio:
