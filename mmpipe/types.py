@@ -5,6 +5,7 @@ Nothing here imports more than numpy, and numpy only for annotations: ``import m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -32,6 +33,20 @@ class Tier(StrEnum):
 
 
 TIERS: tuple[Tier, ...] = (Tier.GOOD, Tier.FAIR, Tier.GIST, Tier.EXPERIMENTAL)
+
+
+#: Languages written without spaces between words (ISO 639-1; yue: ISO 639-3).
+UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue", "bo", "dz"})
+
+
+def joined(texts: Iterable[str], language: str) -> str:
+    """Words or sentences of ``language`` as one text, with spaces between them where the language has any.
+
+    Args:
+        texts: in order; empty ones are left out.
+        language: ISO 639-1.
+    """
+    return ("" if language in UNSPACED else " ").join(filter(None, texts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +174,7 @@ class Transcript:
 
     @cached_property
     def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments if segment.text)
+        return joined((segment.text for segment in self.segments), self.language)
 
     @cached_property
     def words(self) -> tuple[Word, ...]:

@@ -181,7 +181,7 @@ class Screen:
     def _committed(self, event: Any) -> None:
         # not before they are needed: they load slowly
         from mmpipe.pipelines.sentences import SentenceOptions, ends_sentence
-        from mmpipe.translate.text import UNSPACED
+        from mmpipe.types import UNSPACED
 
         space = "" if event.language in UNSPACED else " "
         self._said, self._tail = f"{self._said}{space}{event.text}".strip(), ""

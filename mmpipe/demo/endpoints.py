@@ -19,7 +19,7 @@ from mmpipe.demo.pairs import MEANING
 from mmpipe.demo.service import LiveService
 from mmpipe.errors import MmpipeError
 from mmpipe.translate import NAMES
-from mmpipe.translate.text import UNSPACED
+from mmpipe.types import UNSPACED
 
 #: Files of captions that are written at the same time.
 _AT_ONCE = 2

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mmpipe.fusion.articles import with_article
 from mmpipe.fusion.confidence import confidence
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
@@ -17,7 +18,6 @@ from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
 from mmpipe.fusion.training.multi_image_questions import ORDINALS
 from mmpipe.fusion.training.packing import Packer, Turn
-from mmpipe.fusion.training.questions import with_article
 from mmpipe.types import ImageFeatures
 
 _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24

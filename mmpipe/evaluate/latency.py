@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from mmpipe.extras import require
-from mmpipe.translate.text import UNSPACED
+from mmpipe.types import UNSPACED
 
 
 def tokens(text: str, language: str) -> list[str]:

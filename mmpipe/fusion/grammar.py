@@ -51,14 +51,6 @@ class GrammarCompiler:
             raise InputError(f"The JSON schema cannot be used: {error}") from error
         return self._checked(grammar, "JSON schema")
 
-    def regex(self, pattern: str) -> CompiledGrammar:
-        """Answers that ``pattern`` matches as a whole (Rust's syntax: no look-around, no references).
-
-        Raises:
-            InputError: the pattern is wrong.
-        """
-        return self._checked(self._library.LLMatcher.grammar_from_regex(pattern), "regular expression")
-
     def _checked(self, grammar: str, what: str) -> CompiledGrammar:
         error = self._library.LLMatcher.validate_grammar(grammar, self._tokenizer)
         if error:

@@ -16,9 +16,6 @@ from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.requests import Prompt, Score, ScoreRequest
 
-#: An answer that begins with one of these is a yes, or a no.
-YES_NO = (("yes", "Yes"), ("no", "No"))
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -83,12 +80,6 @@ class Choices:
     def score(self, engine: GenerationEngine, prompt: Prompt) -> tuple[Choice, ...]:
         """Ask ``engine``, and wait."""
         return self.interpret(engine.score(self.request(prompt), block=True).result())
-
-
-def yes_probability(engine: GenerationEngine, prompt: Prompt) -> float:
-    """How likely a yes is where the answer is yes or no, 0..1."""
-    yes, _ = Choices(engine.language_model, YES_NO, whole=False).score(engine, prompt)
-    return yes.probability
 
 
 def _log_sum(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Embeddings of pictures and sounds put over their placeholders in a prompt, and prompts put into one batch.
+"""Embeddings of pictures and sounds put over their placeholders in a prompt.
 
 As LLaVA, SmolVLM and Qwen-VL do it: a mask says where the placeholders are, and the projected embeddings are scattered
 over it in order. A mask survives padding on the left, which positions would not.
@@ -7,25 +7,11 @@ over it in order. A mask survives padding on the left, which positions would not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmpipe.errors import InputError
-
-
-@dataclass(frozen=True, slots=True)
-class PaddedBatch:
-    """Rows of different lengths, padded on the left, where a generated token follows directly on every row.
-
-    ``embeddings``: (b, t, width), zeros where padded. ``attended``: bool (b, t), False where padded. ``positions``:
-    int64 (b, t), from 0 in every row; 0 where padded.
-    """
-
-    embeddings: Tensor
-    attended: Tensor
-    positions: Tensor
 
 
 def splice(embeddings: Tensor, placeholders: Tensor, media: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -62,15 +48,3 @@ def check_count(placeholders: int, embeddings: int, where: str = "the prompt") -
             f"In {where} stand {placeholders} placeholders for pictures and sounds, but there are {embeddings} "
             "embeddings to put there. Each picture needs as many placeholders as its encoder gives embeddings."
         )
-
-
-def pad_left(rows: Sequence[Tensor]) -> PaddedBatch:
-    """One batch of ``rows``, (t, width) each."""
-    longest = max(len(row) for row in rows)
-    embeddings = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
-    attended = torch.zeros(len(rows), longest, dtype=torch.bool, device=rows[0].device)
-    for at, row in enumerate(rows):
-        embeddings[at, longest - len(row) :] = row
-        attended[at, longest - len(row) :] = True
-    positions = (attended.cumsum(dim=1) - 1).clamp(min=0)
-    return PaddedBatch(embeddings, attended, positions)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from mmpipe.translate.text import UNSPACED, split_sentences
-from mmpipe.types import Segment
+from mmpipe.translate.text import split_sentences
+from mmpipe.types import UNSPACED, Segment
 
 _TERMINAL = ".!?…。！？؟।"
 _CLOSING = "\"'”’»)]」』"

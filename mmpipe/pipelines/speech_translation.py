@@ -25,7 +25,7 @@ from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.stage import Recognizer, Stage, Synthesizer, Translator
 from mmpipe.subtitles import render
 from mmpipe.translate import Glossary, TextTranslator
-from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation
+from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation, joined
 
 #: Sentences of one recording that may be under way between recognition and the caller.
 AHEAD = 8
@@ -51,11 +51,14 @@ class TranslatedRecording:
 
     @cached_property
     def text(self) -> str:
-        return " ".join(segment.translation.text for segment in self.segments)
+        return joined((segment.translation.text for segment in self.segments), self.target)
 
     @cached_property
     def source_text(self) -> str:
-        return " ".join(segment.source.text for segment in self.segments)
+        return joined(
+            (segment.source.text for segment in self.segments),
+            self.segments[0].source.language if self.segments else "",
+        )
 
     def subtitles(self, kind: str = "srt", *, bilingual: bool = False) -> str:
         """As "srt", "vtt", "txt", "json" or "jsonl"."""

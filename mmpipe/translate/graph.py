@@ -34,13 +34,13 @@ _FURTHER_STEP = 3.0  # chrF that a longer route must be better by, for its time 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One engine on one pair. ``engine`` is None for what a recognizer does straight from speech."""
+    """One engine on one pair."""
 
     name: str
     source: str
     target: str
     tier: Tier
-    engine: Translator | None = None
+    engine: Translator
 
     def __str__(self) -> str:
         return f"{self.name} {self.source}>{self.target}"
@@ -68,11 +68,6 @@ class Route:
         return tuple(map(str, self.path))
 
     @property
-    def speech_only(self) -> bool:
-        """Whether it begins with speech rather than text."""
-        return self.path[0].engine is None
-
-    @property
     def rank(self) -> tuple[int, float]:
         """Less is better: the tier first; then what was measured, or is likely, less what each further step costs."""
         expected = _LIKELY[self.tier] if self.chrf is None else self.chrf
@@ -96,15 +91,13 @@ class LanguageGraph:
                 self._measured.setdefault((route.source, route.target), []).append(route)
         self._known: dict[str, Mapping[str, Route]] = {}
 
-    def best(self, source: str, target: str, speech: Mapping[Pair, Tier] | None = None) -> Route:
+    def best(self, source: str, target: str) -> Route:
         """The best route between two different languages.
-
-        ``speech``: pairs that the recognizer translates straight from speech; such a step can only be the first.
 
         Raises:
             LanguageError: there is none. The message says what would open one.
         """
-        found = self._routes_from(source, speech).get(target)
+        found = self._routes_from(source).get(target)
         if found is None:
             have = {(step.source, step.target) for step in self._steps.values()}
             raise LanguageError(
@@ -113,26 +106,23 @@ class LanguageGraph:
             )
         return found
 
-    def languages(self, speech: Mapping[Pair, Tier] | None = None) -> list[Route]:
+    def languages(self) -> list[Route]:
         """The best route of every pair there is, by source and target."""
-        sources = {step.source for step in self._steps.values()} | {source for source, _ in speech or {}}
-        return [route for source in sorted(sources) for _, route in sorted(self._routes_from(source, speech).items())]
+        sources = {step.source for step in self._steps.values()}
+        return [route for source in sorted(sources) for _, route in sorted(self._routes_from(source).items())]
 
-    def _routes_from(self, source: str, speech: Mapping[Pair, Tier] | None) -> Mapping[str, Route]:
-        if not speech:
-            if source not in self._known:
-                self._known[source] = _best_routes(self._search(source, self._steps.values()))
-            return self._known[source]
-        heard = [Step("whisper", start, end, tier) for (start, end), tier in speech.items() if start == source]
-        return _best_routes(self._search(source, [*self._steps.values(), *heard]))
+    def _routes_from(self, source: str) -> Mapping[str, Route]:
+        if source not in self._known:
+            self._known[source] = _best_routes(self._search(source))
+        return self._known[source]
 
-    def _search(self, source: str, steps: Iterable[Step]) -> Iterator[Route]:
+    def _search(self, source: str) -> Iterator[Route]:
         """Candidates: every measured route, and for each number of steps the cheapest path to each language."""
         for (start, _), routes in self._measured.items():
             if start == source:
                 yield from routes
         leaving: dict[str, list[Step]] = {}
-        for step in steps:
+        for step in self._steps.values():
             leaving.setdefault(step.source, []).append(step)
         reached: dict[str, tuple[Step, ...]] = {source: ()}
         for _ in range(MAX_STEPS):
@@ -140,7 +130,7 @@ class LanguageGraph:
             for language, path in reached.items():
                 for step in leaving.get(language, ()):
                     visited = {source, *(earlier.target for earlier in path)}
-                    if step.target in visited or (path and step.engine is None):
+                    if step.target in visited:
                         continue
                     longer = (*path, step)
                     if step.target not in further or _cost(longer) < _cost(further[step.target]):

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mmpipe.translate.text import UNSPACED, sentence_pieces
+from mmpipe.translate.text import sentence_pieces
+from mmpipe.types import UNSPACED
 
 MAX_BLOCK_CHARS = 4000  # a block ends after this many, so that memory is bounded whatever comes
 

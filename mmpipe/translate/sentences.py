@@ -17,8 +17,8 @@ from mmpipe.stage import Translator
 from mmpipe.translate.glossary import Glossary
 from mmpipe.translate.graph import Route, Step
 from mmpipe.translate.protect import Masked, Span, apart, mask, number_spans, protected_spans, without_overlaps
-from mmpipe.translate.text import UNSPACED, clauses
-from mmpipe.types import Sentence
+from mmpipe.translate.text import clauses
+from mmpipe.types import UNSPACED, Sentence
 
 #: How sentences get to an engine: ``runner(engine, sentences)`` gives their translations, as ``engine.run`` does.
 Runner = Callable[[Translator, Sequence[Sentence]], list[str]]

@@ -12,9 +12,7 @@ import re
 import sentencex
 
 from mmpipe.translate.protect import protected_spans
-
-#: Languages written without spaces between words
-UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue", "bo", "dz"})
+from mmpipe.types import UNSPACED
 
 # Abbreviations after which sentencex ends a sentence, in lower case without the full stop.
 _ABBREVIATIONS = {

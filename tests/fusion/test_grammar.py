@@ -1,5 +1,4 @@
 import json
-import re
 
 import pytest
 
@@ -46,16 +45,6 @@ def test_answers_keep_the_schema_whatever_the_model_would_say(lm: LanguageModel,
     assert len({answer.text for answer in answers}) > 1
 
 
-def test_answers_match_the_regular_expression(lm: LanguageModel, compiler: GrammarCompiler) -> None:
-    request = GenerationRequest(
-        Prompt(token_ids=lm.encode("When?")), 40, grammar=compiler.regex(r"[0-9]{2}:[0-9]{2} (am|pm)")
-    )
-    with GenerationEngine(lm) as engine:
-        (answer,) = engine.generate([request])
-    assert re.fullmatch(r"\d\d:\d\d (am|pm)", answer.text)
-    assert answer.finish is Finish.STOP
-
-
 def test_answer_that_is_cut_off_says_so(lm: LanguageModel, compiler: GrammarCompiler) -> None:
     request = GenerationRequest(Prompt(token_ids=lm.encode("Go.")), 5, grammar=compiler.json(SCHEMA))
     with GenerationEngine(lm) as engine:
@@ -67,5 +56,3 @@ def test_answer_that_is_cut_off_says_so(lm: LanguageModel, compiler: GrammarComp
 def test_what_cannot_be_kept_is_refused(compiler: GrammarCompiler) -> None:
     with pytest.raises(InputError, match="JSON schema cannot be used"):
         compiler.json({"type": "colour"})
-    with pytest.raises(InputError, match="regular expression cannot be used"):
-        compiler.regex("(unclosed")

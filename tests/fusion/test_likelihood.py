@@ -6,7 +6,7 @@ import torch
 from mmpipe.errors import InputError
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.likelihood import Choices, yes_probability
+from mmpipe.fusion.likelihood import Choices
 from mmpipe.fusion.options import EngineOptions
 from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 
@@ -74,8 +74,8 @@ def test_spellings_of_a_choice_add_up(lm: LanguageModel) -> None:
     prompt = lm.encode("Is it?")
     one = {text: math.exp(expected_logprob(lm, prompt, lm.encode(text))) for text in ("yes", "Yes", "no", "No")}
     with GenerationEngine(lm) as engine:
-        found = yes_probability(engine, Prompt(token_ids=prompt))
-    assert found == pytest.approx((one["yes"] + one["Yes"]) / sum(one.values()), rel=1e-3)
+        yes, _ = Choices(lm, [("yes", "Yes"), ("no", "No")], whole=False).score(engine, Prompt(token_ids=prompt))
+    assert yes.probability == pytest.approx((one["yes"] + one["Yes"]) / sum(one.values()), rel=1e-3)
 
 
 def test_mean_does_not_favour_the_short(lm: LanguageModel) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmpipe.evaluate.fusion import BEYOND, PARAPHRASES
-from mmpipe.fusion.training.questions import NO, YES, Examiner, with_article, wordings
+from mmpipe.fusion.training.questions import NO, YES, Examiner, wordings
 from mmpipe.fusion.training.simulate import Simulator
 from mmpipe.vision.labels import imagenet_labels
 
@@ -74,14 +74,6 @@ def _strings(value: object) -> list[str]:
         return [value]
     parts = value.values() if isinstance(value, dict) else value
     return [text for part in parts for text in _strings(part)] if isinstance(value, dict | list) else []
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("apple", "an apple"), ("dog", "a dog"), ("unicycle", "a unicycle"), ("food", "food"), ("broccoli", "broccoli")],
-)
-def test_articles(name: str, said: str) -> None:
-    assert with_article(name) == said
 
 
 def test_made_up_pictures_are_mostly_of_what_the_classifier_says() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.splicing import pad_left, splice
+from mmpipe.fusion.splicing import splice
 
 
 def test_media_land_on_their_placeholders_in_order() -> None:
@@ -11,21 +11,6 @@ def test_media_land_on_their_placeholders_in_order() -> None:
     a, b, c = torch.full((2, 3), 1.0), torch.full((1, 3), 2.0), torch.full((1, 3), 3.0)
     spliced = splice(embeddings, placeholders, [[a, b], [c]])
     assert spliced[..., 0].tolist() == [[0, 1, 1, 0, 2], [0, 0, 0, 3, 0]]
-
-
-def test_the_mask_survives_padding_on_the_left() -> None:
-    rows = [torch.zeros(3, 2), torch.zeros(5, 2)]
-    marks = [torch.tensor([[0.0], [1.0], [0.0]]), torch.tensor([[0.0], [0.0], [0.0], [1.0], [1.0]])]
-    placeholders = pad_left(marks).embeddings[..., 0].bool()
-    spliced = splice(pad_left(rows).embeddings, placeholders, [[torch.ones(1, 2)], [torch.full((2, 2), 2.0)]])
-    assert spliced[..., 0].tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 2, 2]]
-
-
-def test_padding_is_on_the_left_and_positions_begin_at_zero() -> None:
-    batch = pad_left([torch.ones(2, 4), torch.ones(4, 4)])
-    assert batch.attended.tolist() == [[False, False, True, True], [True] * 4]
-    assert batch.positions.tolist() == [[0, 0, 0, 1], [0, 1, 2, 3]]
-    assert batch.embeddings.sum(-1).tolist() == [[0, 0, 4, 4], [4, 4, 4, 4]]
 
 
 def test_another_number_of_embeddings_is_refused_with_both_numbers() -> None:

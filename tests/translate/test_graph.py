@@ -85,19 +85,6 @@ def test_all_pairs_are_listed_with_their_best_route(fake: Any) -> None:
     assert listed == [("de", "en", GOOD), ("de", "nl", FAIR), ("en", "de", GOOD), ("en", "nl", FAIR)]
 
 
-def test_speech_can_only_be_the_first_step(fake: Any) -> None:
-    graph = LanguageGraph([fake("a", {("en", "pt"): GOOD, ("pt", "es"): FAIR})])
-    heard = {("es", "en"): GIST, ("de", "en"): GIST}
-    route = graph.best("de", "pt", speech=heard)
-    assert route.steps == ("whisper de>en", "a en>pt")
-    assert route.speech_only
-    with pytest.raises(LanguageError):
-        graph.best("de", "pt")
-    with pytest.raises(LanguageError):
-        graph.best("pt", "en", speech=heard)  # pt>es by text, and then no speech to hear
-    assert ("de", "es") in {(route.source, route.target) for route in graph.languages(speech=heard)}
-
-
 @pytest.mark.parametrize(
     ("have", "pair", "said"),
     [

@@ -13,6 +13,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from mmpipe.fusion.articles import with_article
 from mmpipe.fusion.training.questions import (
     NO,
     SURE,
@@ -22,7 +23,6 @@ from mmpipe.fusion.training.questions import (
     capital,
     loosened,
     thing,
-    with_article,
     wordings,
 )
 

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mmpipe.fusion.articles import with_article
+
 #: Below this probability of the best class the answer is "Perhaps ...", and below the next it is given up.
 SURE, UNSURE = 0.35, 0.05
 #: What a kind must sum up to, to be named.
@@ -38,17 +40,6 @@ class Subject(Protocol):
 def wordings() -> Mapping[str, Any]:
     """What ``questions.toml`` holds."""
     return tomllib.loads(files("mmpipe.fusion.training").joinpath("questions.toml").read_text("utf-8"))
-
-
-def with_article(name: str) -> str:
-    """ "an apple", "a dog", "broccoli"."""
-    words = wordings()["words"]
-    if name in words["phrases"]:
-        return str(words["phrases"][name])
-    if name in words["uncounted"]:
-        return name
-    vowel = name[0].lower() in "aeiou" and not name.lower().startswith(("uni", "eu", "u-", "ukulele", "one"))
-    return f"{'an' if vowel else 'a'} {name}"
 
 
 def thing(name: str) -> dict[str, str]:

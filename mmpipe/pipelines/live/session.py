@@ -37,7 +37,7 @@ from mmpipe.pipelines.live.options import LiveOptions
 from mmpipe.pipelines.live.segmenter import StreamSegmenter, Window
 from mmpipe.pipelines.live.voice import Saying, VoiceLane
 from mmpipe.pipelines.sentences import SentenceAssembler
-from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow, Word
+from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow, Word, joined
 
 logger = logging.getLogger(__name__)
 
@@ -441,6 +441,4 @@ class LiveSession:
 
 def join(words: tuple[Word, ...], language: str) -> str:
     """The text of ``words``, with the spaces the language wants."""
-    from mmpipe.translate.text import UNSPACED
-
-    return ("" if language in UNSPACED else " ").join(word.text for word in words)
+    return joined((word.text for word in words), language)

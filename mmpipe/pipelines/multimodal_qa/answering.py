@@ -11,13 +11,13 @@ from math import exp
 from typing import Any
 
 from mmpipe.errors import InputError
+from mmpipe.fusion.articles import with_article
 from mmpipe.fusion.confidence import shares
 from mmpipe.fusion.engine import GenerationEngine
 from mmpipe.fusion.grammar import GrammarCompiler
 from mmpipe.fusion.likelihood import Choices
 from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt
 from mmpipe.fusion.streams import GenerationStream
-from mmpipe.fusion.training.questions import with_article
 from mmpipe.pipelines.multimodal_qa.helpers import Lazy
 from mmpipe.pipelines.multimodal_qa.question import Question
 from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH

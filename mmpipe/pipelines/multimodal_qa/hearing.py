@@ -14,7 +14,7 @@ from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions, speech_ch
 from mmpipe.errors import MediaError
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.stage import Recognizer
-from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, SpeechWindow
+from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, SpeechWindow, joined
 
 #: Nobody asks for longer in one breath; what is longer is a recording of something else.
 MAX_QUESTION_S = 120.0
@@ -46,7 +46,7 @@ class SpokenQuestionRecognizer:
         heard = [segment for segment in self._batchers(self._recognizer, windows) if segment.text]
         if not heard:
             raise MediaError("No speech detected in the spoken question. Say it again")
-        return " ".join(segment.text for segment in heard), heard[0].language
+        return joined((segment.text for segment in heard), heard[0].language), heard[0].language
 
     async def listen(self, blocks: AsyncIterable[Audio]) -> Audio:
         """What is said in ``blocks`` (16 kHz, as they come), up to the first long pause or :data:`MAX_QUESTION_S`.
