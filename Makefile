@@ -27,6 +27,7 @@ test: .venv/dev.stamp
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/vocabulary.py
 	$(BIN)/mypy
 	$(BIN)/mmpipe pull $(TEST_WEIGHTS)
 	$(BIN)/python -m pytest -m browser

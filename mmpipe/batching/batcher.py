@@ -29,7 +29,7 @@ class Batcher(Generic[In, Out]):
 
     ::
 
-        with Batcher(recognizer, BatchSettings(max_items=8, max_cost=120)) as batcher:
+        with Batcher(recognizer, BatchOptions(max_items=8, max_cost=120)) as batcher:
             future = batcher.submit(window)       # a concurrent.futures.Future
             segments = batcher.map(windows)       # a long recording, lazily and in order
 

@@ -39,7 +39,7 @@ class Lazy(Generic[T]):
 
 
 class Helpers:
-    """Ears, a voice, languages and a reader, behind batchers.
+    """A recognizer, a voice, translators and a reader of text, behind batchers.
 
     ``recognizer``: an engine or what :func:`~mmpipe.audio.recognition.load_recognizer` takes. ``translators``,
     ``synthesizers``, ``reader``: None: the built-in ones. ``batchers``: None: of their own; those of another pipeline
