@@ -24,7 +24,7 @@ _PUBLIC = {
     "LiveOptions": "mmpipe.pipelines.live",
     "LiveSession": "mmpipe.pipelines.live",
     "Loudspeaker": "mmpipe.audio.devices",
-    "Message": "mmpipe.fusion.chat",
+    "Message": "mmpipe.generation.chat",
     "Microphone": "mmpipe.audio.devices",
     "MmpipeError": "mmpipe.errors",
     "PartialEvent": "mmpipe.pipelines.live",
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from mmpipe.audio.devices import list_devices as list_devices
     from mmpipe.batching import Batcher as Batcher
     from mmpipe.errors import MmpipeError as MmpipeError
-    from mmpipe.fusion.chat import Message as Message
+    from mmpipe.generation.chat import Message as Message
     from mmpipe.pipelines.live import CommittedEvent as CommittedEvent
     from mmpipe.pipelines.live import EndedEvent as EndedEvent
     from mmpipe.pipelines.live import Event as Event

@@ -293,5 +293,5 @@ def test_without_the_extra_there_is_one_line_with_the_command_to_install_it(miss
 
 def test_whoever_waits_for_a_conversion_is_told_and_nothing_else_is_logged() -> None:
     set_up_logging(0)
-    assert logging.getLogger("mmpipe.fusion.conversion").isEnabledFor(logging.INFO)
+    assert logging.getLogger("mmpipe.generation.conversion").isEnabledFor(logging.INFO)
     assert not logging.getLogger("mmpipe.fusion").isEnabledFor(logging.INFO)

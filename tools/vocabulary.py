@@ -65,7 +65,7 @@ def main() -> int:
         if name.startswith(_LEFT_OUT) or (Path(name).suffix not in _SUFFIXES and name != "Makefile"):
             continue
         for number, word, better in found_in((root / name).read_text("utf-8")):
-            print(f"{name}:{number}: {word!r}; write {better}")
+            sys.stdout.write(f"{name}:{number}: {word!r}; write {better}\n")
             places += 1
     return 1 if places else 0
 

@@ -59,7 +59,7 @@ def set_up_logging(verbose: int) -> None:
     for chatty in ("httpx", "httpcore", "urllib3", "filelock", "faster_whisper", "websockets", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     # It takes long, and only once: whoever waits is told why, whatever else is logged.
-    logging.getLogger("mmpipe.fusion.conversion").setLevel(min(level, logging.INFO))
+    logging.getLogger("mmpipe.generation.conversion").setLevel(min(level, logging.INFO))
 
 
 @contextmanager

@@ -47,11 +47,11 @@ def fusion(
     required()
     from mmpipe.evaluate.fusion_scores import score_adapters
     from mmpipe.fusion import checkpoint
-    from mmpipe.fusion.language_model import LanguageModel
     from mmpipe.fusion.lora import Lora
     from mmpipe.fusion.training import provenance
     from mmpipe.fusion.training.config import TrainingConfig
     from mmpipe.fusion.training.trainer import Trainer
+    from mmpipe.generation.language_model import LanguageModel
 
     settings = TrainingConfig.read(config)
     encoder = _encoder(settings.encoder)

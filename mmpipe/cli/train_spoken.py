@@ -40,8 +40,8 @@ def spoken(
     from mmpipe.fusion.audio.distillation import Distiller
     from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape
     from mmpipe.fusion.checkpoint import AdapterTarget
-    from mmpipe.fusion.language_model import LanguageModel
     from mmpipe.fusion.training import provenance
+    from mmpipe.generation.language_model import LanguageModel
     from mmpipe.pipelines.spoken_training import recordings
 
     settings = SpokenConfig.read(config)
@@ -81,7 +81,7 @@ def score_spoken(
     from mmpipe.audio.recognition.encoder import SpeechEncoder
     from mmpipe.audio.synthesis import TextToSpeech
     from mmpipe.evaluate import spoken_questions as lists
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
     from mmpipe.pipelines.audio_fusion import AudioFusion
     from mmpipe.pipelines.spoken_training import speak
 

@@ -19,12 +19,12 @@ from mmpipe.evaluate import fusion as lists
 from mmpipe.evaluate.fusion import Asked, Rate, Shown, calibration_error, ranking
 from mmpipe.evaluate.fusion_models import fused
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
-from mmpipe.fusion.chat import Message
 from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.fusion.confidence import Scale, is_verdict, likelihood, log_odds, shares
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.likelihood import Choices
 from mmpipe.fusion.training.simulate import Simulator
+from mmpipe.generation.chat import Message
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.likelihood import Choices
 from mmpipe.pipelines.multimodal_qa.answering import spellings
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
 from mmpipe.types import ImageFeatures

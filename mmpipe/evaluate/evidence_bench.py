@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from mmpipe.evaluate.fusion import PLAIN, Rate, Shown, pictures
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.extras import require
-from mmpipe.fusion.chat import Message
 from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
-from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
+from mmpipe.generation.chat import Message
+from mmpipe.generation.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL
 from mmpipe.pipelines.multimodal_qa.explaining import (
     Scene,

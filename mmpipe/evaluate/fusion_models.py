@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mmpipe.fusion.articles import with_article
 from mmpipe.fusion.confidence import confidence
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
 from mmpipe.fusion.training.multi_image_questions import ORDINALS
 from mmpipe.fusion.training.packing import Packer, Turn
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.requests import GenerationRequest, Prompt, ScoreRequest
 from mmpipe.types import ImageFeatures
 
 _FUSED_TOKENS, _CASCADE_TOKENS = 24, 24

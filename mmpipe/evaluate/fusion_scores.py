@@ -11,7 +11,7 @@ from mmpipe.evaluate import fusion_models as models
 from mmpipe.evaluate import pairs
 from mmpipe.evaluate.fusion_pictures import fetch_pictures
 from mmpipe.fusion import checkpoint
-from mmpipe.fusion.language_model import DType, LanguageModel
+from mmpipe.generation.language_model import DType, LanguageModel
 from mmpipe.stage import ImageEncoder
 from mmpipe.vision.images import load
 from mmpipe.vision.labels import imagenet_labels, kinds

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from mmpipe.fusion.chat import Message, render
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.language_model import DType, LanguageModel
-from mmpipe.fusion.options import EngineOptions
-from mmpipe.fusion.requests import Generation, GenerationRequest, Prompt
+from mmpipe.generation.chat import Message, render
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.language_model import DType, LanguageModel
+from mmpipe.generation.options import EngineOptions
+from mmpipe.generation.requests import Generation, GenerationRequest, Prompt
 
 Row = dict[str, Any]
 

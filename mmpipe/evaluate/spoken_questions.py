@@ -19,10 +19,10 @@ from mmpipe.audio.vad import SileroVad
 from mmpipe.evaluate.fusion import Rate
 from mmpipe.fusion.audio.distillation import spoken_prompt
 from mmpipe.fusion.audio.questions import HELD_OUT_VOICES, SpokenQuestion, questions
-from mmpipe.fusion.chat import Message, render
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.requests import Generation, GenerationRequest, Prompt
 from mmpipe.fusion.splicing import splice
+from mmpipe.generation.chat import Message, render
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.requests import Generation, GenerationRequest, Prompt
 from mmpipe.pipelines.audio_fusion import speech_in
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.spoken_training import Clip
@@ -31,7 +31,7 @@ from mmpipe.types import RecognitionOptions, SpeechWindow
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
     from mmpipe.types import Audio
 
 #: A voice that was trained with, of other questions.

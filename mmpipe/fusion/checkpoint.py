@@ -21,7 +21,7 @@ from mmpipe.fusion.strategies import Shapes, Strategy, build
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 #: Raised when older folders can no longer be read.
 FORMAT = 1

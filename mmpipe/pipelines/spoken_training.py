@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mmpipe.audio.recognition.encoder import SpeechEncoder
     from mmpipe.fusion.audio.config import SpokenConfig
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import pytest
 from mmpipe.evaluate.fusion import Asked
 from mmpipe.evaluate.fusion_models import cascade, fused
 from mmpipe.evaluate.pairs import AskedOfPair
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import Shapes, build
 from mmpipe.fusion.training.packing import Turn
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.types import ImageFeatures
 
 SHAPES = Shapes(6, (6, 2, 2), 4, 32)

@@ -9,7 +9,7 @@ import torch
 
 from mmpipe.evaluate.spoken_questions import HELD_OUT_VOICES, KNOWN_VOICE, held_out_clips, right, score
 from mmpipe.fusion.audio.questions import SpokenQuestion
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.pipelines.spoken_training import Clip
 from mmpipe.types import Audio
 

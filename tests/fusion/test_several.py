@@ -12,8 +12,6 @@ import torch
 from pydantic import ValidationError
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.chat import Message, render
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import Shapes, build
 from mmpipe.fusion.training.config import DataConfig
 from mmpipe.fusion.training.data_free import DataFree
@@ -21,6 +19,8 @@ from mmpipe.fusion.training.multi_image_questions import MultiImageQuestionGener
 from mmpipe.fusion.training.packing import Pack, Packer, Turn
 from mmpipe.fusion.training.questions import NO, YES
 from mmpipe.fusion.training.trainer import Fusion
+from mmpipe.generation.chat import Message, render
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.vision.labels import Label, imagenet_labels
 
 LABELS = imagenet_labels()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import STRATEGIES, FeatureBatch, Shapes, Strategy, build, register
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.types import ImageFeatures
 from mmpipe.vision.labels import Label
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from mmpipe.cli.app import app
 from mmpipe.errors import InputError
 from mmpipe.fusion import checkpoint
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.training.config import TrainingConfig
 from mmpipe.fusion.training.jsonl import FeatureTable, Jsonl, read
 from mmpipe.fusion.training.packing import Pack
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import Image, ImageFeatures
 

@@ -12,13 +12,13 @@ import torch
 
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.fusion import checkpoint
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.lora import Lora, add_lora, lora_state, merge_lora
 from mmpipe.fusion.strategies import FeatureBatch, Shapes, build
 from mmpipe.fusion.training.config import TrainingConfig
 from mmpipe.fusion.training.data_free import DataFree
 from mmpipe.fusion.training.packing import Pack, Packer
 from mmpipe.fusion.training.trainer import Fusion, Trainer
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.vision.labels import Label
 
 SUBJECTS = [

@@ -11,7 +11,7 @@ import pytest
 from mmpipe.fusion.audio.config import SpokenConfig
 from mmpipe.fusion.audio.distillation import teach
 from mmpipe.fusion.audio.questions import SpokenQuestion
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.pipelines import spoken_training
 from mmpipe.types import SPEECH_RATE_HZ, Audio, SpeechRequest
 

@@ -19,7 +19,7 @@ from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape
 from mmpipe.fusion.checkpoint import AdapterTarget
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 #: Raised when older folders can no longer be read.
 FORMAT = 1

@@ -19,11 +19,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmpipe.errors import InputError
 from mmpipe.fusion.audio.projector import AudioProjector
-from mmpipe.fusion.chat import Message, render
 from mmpipe.fusion.training.trainer import Trainer
+from mmpipe.generation.chat import Message, render
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmpipe.errors import InputError
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mmpipe.errors import InputError
 from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 
 class SoftWords(Strategy):

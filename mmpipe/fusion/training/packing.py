@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmpipe.fusion.chat import Message, RenderedChat, render
 from mmpipe.fusion.strategies.base import FeatureBatch
+from mmpipe.generation.chat import Message, RenderedChat, render
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from mmpipe.fusion.training.config import RunConfig
 from mmpipe.fusion.training.packing import PackedBatch, Packer
 
 if TYPE_CHECKING:
-    from mmpipe.fusion.language_model import LanguageModel
+    from mmpipe.generation.language_model import LanguageModel
 
 logger = logging.getLogger(__name__)
 

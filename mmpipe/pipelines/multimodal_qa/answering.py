@@ -13,11 +13,11 @@ from typing import Any
 from mmpipe.errors import InputError
 from mmpipe.fusion.articles import with_article
 from mmpipe.fusion.confidence import shares
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.grammar import GrammarCompiler
-from mmpipe.fusion.likelihood import Choices
-from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt
-from mmpipe.fusion.streams import GenerationStream
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.grammar import GrammarCompiler
+from mmpipe.generation.likelihood import Choices
+from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt
+from mmpipe.generation.streams import GenerationStream
 from mmpipe.pipelines.multimodal_qa.helpers import Lazy
 from mmpipe.pipelines.multimodal_qa.question import Question
 from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH

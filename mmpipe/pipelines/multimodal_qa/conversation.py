@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.chat import Message
+from mmpipe.generation.chat import Message
 from mmpipe.pipelines.multimodal_qa.answering import Said
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence
 from mmpipe.pipelines.multimodal_qa.image_encoding import ImageBytes, ImageSource

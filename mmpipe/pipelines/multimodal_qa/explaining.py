@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmpipe.fusion.chat import RenderedChat
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.requests import Generation, ScoreRequest
+from mmpipe.generation.chat import RenderedChat
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.requests import Generation, ScoreRequest
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence, PictureEvidence
 from mmpipe.pipelines.multimodal_qa.fused import FusedModel
 from mmpipe.pipelines.multimodal_qa.image_encoding import BatchedImageEncoder

@@ -10,12 +10,12 @@ from typing import Self
 import torch
 
 from mmpipe.fusion import checkpoint
-from mmpipe.fusion.chat import Message, RenderedChat, render
-from mmpipe.fusion.language_model import DType, LanguageModel
-from mmpipe.fusion.options import Attending
-from mmpipe.fusion.requests import Prompt
 from mmpipe.fusion.splicing import check_count
 from mmpipe.fusion.strategies import FeatureBatch, Strategy
+from mmpipe.generation.chat import Message, RenderedChat, render
+from mmpipe.generation.language_model import DType, LanguageModel
+from mmpipe.generation.options import Attending
+from mmpipe.generation.requests import Prompt
 from mmpipe.stage import ImageEncoder
 from mmpipe.types import ImageFeatures
 from mmpipe.vision.efficientnet import EfficientNetLite
@@ -68,7 +68,7 @@ class FusedModel:
     def render(self, messages: Sequence[Message]) -> RenderedChat:
         """Token ids, with as many placeholders for each picture as it takes. No picture is looked at for that.
 
-        Raises: as :func:`mmpipe.fusion.chat.render`.
+        Raises: as :func:`mmpipe.generation.chat.render`.
         """
         return render(self.language_model, messages, self.strategy.n_tokens)
 

@@ -14,10 +14,10 @@ from typing import Self, Unpack
 
 from mmpipe.batching import Device
 from mmpipe.errors import BatcherClosedError, InputError, LanguageError
-from mmpipe.fusion.chat import Message, RenderedChat
 from mmpipe.fusion.confidence import confidence as likely_right
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.options import EngineOptions
+from mmpipe.generation.chat import Message, RenderedChat
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.options import EngineOptions
 from mmpipe.pipelines.batchers import Batchers
 from mmpipe.pipelines.multimodal_qa.answering import Answerer, Confidence, Said
 from mmpipe.pipelines.multimodal_qa.conversation import Conversation

@@ -9,8 +9,8 @@ from typing import Any, Self, TypedDict, Unpack
 
 from mmpipe.audio.media import IsolatedMedia
 from mmpipe.errors import InputError, LanguageError
-from mmpipe.fusion.chat import Message, interleave
-from mmpipe.fusion.sampling import SamplingOptions
+from mmpipe.generation.chat import Message, interleave
+from mmpipe.generation.sampling import SamplingOptions
 from mmpipe.pipelines.multimodal_qa.hearing import SpokenQuestionRecognizer, load_question
 from mmpipe.pipelines.multimodal_qa.image_encoding import ImageSource
 from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH, question_language

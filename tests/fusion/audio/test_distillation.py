@@ -21,8 +21,8 @@ from mmpipe.fusion.audio.distillation import (
     teach,
 )
 from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape
-from mmpipe.fusion.chat import Message, render
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.chat import Message, render
+from mmpipe.generation.language_model import LanguageModel
 
 TEXTS = ["what is it?", "who are you then?", "name a dog", "name a cat"]
 SHAPE = ProjectorShape(frame_width=4, width=32, stack=2, hidden=16)

@@ -12,7 +12,7 @@ from mmpipe.errors import InputError, WeightsError
 from mmpipe.fusion.audio import checkpoint
 from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape, stack_frames
 from mmpipe.fusion.checkpoint import AdapterTarget
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.language_model import LanguageModel
 
 SHAPE = ProjectorShape(frame_width=4, width=32, stack=8, hidden=16)
 FITS = AdapterTarget("encoder 1", "", "whisper", "tiny")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmpipe.fusion.language_model import LanguageModel
 from mmpipe.fusion.strategies import STRATEGIES, Shapes
+from mmpipe.generation.language_model import LanguageModel
 from mmpipe.pipelines.multimodal_qa import FusedModel, MultimodalQA
 from mmpipe.stage import ImageEncoder, Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.types import (

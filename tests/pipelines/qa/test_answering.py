@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt, Score, ScoreRequest
-from mmpipe.fusion.streams import GenerationStream
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt, Score, ScoreRequest
+from mmpipe.generation.streams import GenerationStream
 from mmpipe.pipelines.multimodal_qa import AnswerStream, Question
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL, Answerer, Said
 

@@ -14,7 +14,7 @@ import pytest
 
 from mmpipe import Image, Message, MultimodalQA
 from mmpipe.errors import ImageError, InputError, MmpipeError
-from mmpipe.fusion.language_model import PLACEHOLDER, TURN_END, TURN_START
+from mmpipe.generation.language_model import PLACEHOLDER, TURN_END, TURN_START
 from mmpipe.pipelines.multimodal_qa.image_encoding import LOOK_PX, load
 from mmpipe.vision import images
 

@@ -16,9 +16,9 @@ import torch
 
 from mmpipe import Message, MultimodalQA
 from mmpipe.errors import BatcherClosedError, ImageError, InputError, StageError
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.requests import GenerationRequest, Prompt
 from mmpipe.fusion.strategies import FeatureBatch
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.requests import GenerationRequest, Prompt
 from mmpipe.pipelines.multimodal_qa import Question
 from mmpipe.pipelines.multimodal_qa.fused import fast_dtype
 from mmpipe.pipelines.multimodal_qa.image_encoding import load

@@ -62,7 +62,7 @@ def test_no_word_of_a_question_is_in_any_log(
         def forward(*_: Any, **__: Any) -> Any:
             raise error(f"cannot go on from {SECRET!r}")
 
-        monkeypatch.setattr("mmpipe.fusion.scheduler.Scheduler._forward", forward)
+        monkeypatch.setattr("mmpipe.generation.scheduler.Scheduler._forward", forward)
     ways: dict[str, Callable[[], Any]] = {
         "recognizer": lambda: qa.ask(parts.RED, spoken, max_new_tokens=3),
         "translators": lambda: qa.ask(parts.RED, f"Isto é {SECRET}, ou não?", language="pt", max_new_tokens=3),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mmpipe.errors import InputError, WeightsError
-from mmpipe.fusion import conversion
-from mmpipe.fusion.conversion import converted
-from mmpipe.fusion.language_model import PLACEHOLDER, LanguageModel, Source
+from mmpipe.generation import conversion
+from mmpipe.generation.conversion import converted
+from mmpipe.generation.language_model import PLACEHOLDER, LanguageModel, Source
 
 
 @pytest.fixture

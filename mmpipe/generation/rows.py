@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from mmpipe.errors import StageError
-from mmpipe.fusion.attention import Trace
-from mmpipe.fusion.kv_cache import PromptCache, Slot, capacity_for
-from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Score, ScoreRequest
-from mmpipe.fusion.sampling import Sampler
-from mmpipe.fusion.streams import GenerationStream
-from mmpipe.fusion.text_stream import TextStream
+from mmpipe.generation.attention import Trace
+from mmpipe.generation.kv_cache import PromptCache, Slot, capacity_for
+from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Score, ScoreRequest
+from mmpipe.generation.sampling import Sampler
+from mmpipe.generation.streams import GenerationStream
+from mmpipe.generation.text_stream import TextStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Stretch:
     """Tokens of one row for the next pass.
 
     ``embeddings``: (c, width), or ``ids``: c of them. ``positions``: c. ``sees``: see
-    :class:`~mmpipe.fusion.attention.Reading`. ``keep``: at which of them the logits are wanted. ``advance``: how many
+    :class:`~mmpipe.generation.attention.Reading`. ``keep``: at which of them the logits are wanted. ``advance``: how many
     stay in the row's cache.
     """
 

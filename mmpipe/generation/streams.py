@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
-from mmpipe.fusion.requests import Generation
+from mmpipe.generation.requests import Generation
 
 
 class GenerationStream:

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.sampling import SamplingOptions
+from mmpipe.generation.sampling import SamplingOptions
 
 
 class Constraint(Protocol):
@@ -39,7 +39,7 @@ class Prompt:
     """What the language model reads. Either ``embeddings`` or ``token_ids``.
 
     ``embeddings``: (t, width), pictures already spliced in. ``memory``: (n, m, width), what n pictures give to
-    strategies that attend to them from inside the language model; see :class:`~mmpipe.fusion.engine.Attending`.
+    strategies that attend to them from inside the language model; see :class:`~mmpipe.generation.engine.Attending`.
     """
 
     embeddings: Tensor | None = None

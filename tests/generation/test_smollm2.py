@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from mmpipe.evaluate.generation_bench import QUESTIONS
-from mmpipe.fusion.chat import Message, render
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.grammar import GrammarCompiler
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.likelihood import Choices
-from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt
+from mmpipe.generation.chat import Message, render
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.grammar import GrammarCompiler
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.likelihood import Choices
+from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt
 
 
 @pytest.fixture(scope="module")

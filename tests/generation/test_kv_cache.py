@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from mmpipe.fusion.kv_cache import CacheShape, KVBlockPool, PromptCache
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.kv_cache import CacheShape, KVBlockPool, PromptCache
+from mmpipe.generation.language_model import LanguageModel
 
 
 def test_memory_of_rows_that_left_is_given_back() -> None:

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.likelihood import Choices
-from mmpipe.fusion.options import EngineOptions
-from mmpipe.fusion.requests import GenerationRequest, Prompt, ScoreRequest
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.likelihood import Choices
+from mmpipe.generation.options import EngineOptions
+from mmpipe.generation.requests import GenerationRequest, Prompt, ScoreRequest
 
 TEXTS = ["a", "cat", "a much longer choice than that", "b", "dog", "日本"]
 

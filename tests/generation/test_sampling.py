@@ -6,7 +6,7 @@ import torch
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.sampling import Sampler, SamplingOptions, _nucleus
+from mmpipe.generation.sampling import Sampler, SamplingOptions, _nucleus
 
 
 def test_default_takes_the_likeliest() -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mmpipe.errors import BatcherClosedError, InputError, QueueFullError, StageError
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.options import EngineOptions
-from mmpipe.fusion.requests import Finish, Generation, GenerationRequest, Prompt, ScoreRequest
-from mmpipe.fusion.sampling import SamplingOptions
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.options import EngineOptions
+from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt, ScoreRequest
+from mmpipe.generation.sampling import SamplingOptions
 
 PATIENCE_S = 20
 TEXTS = ("x", "hello there", "What is this? " * 9, "日本語", "a b c d e f g")
@@ -495,7 +495,7 @@ def test_request_for_which_there_is_no_memory_is_told_so(
 
     with GenerationEngine(lm) as engine:
         with monkeypatch.context() as patch:
-            patch.setattr(f"mmpipe.fusion.{what}", full)
+            patch.setattr(f"mmpipe.generation.{what}", full)
             with pytest.raises(StageError, match="out of memory"):
                 engine.submit(request(lm, "x", 9)).result(PATIENCE_S)
         assert list(engine.generate([request(lm, "x", 9)])[0].token_ids) == reference(lm, "x", 9)

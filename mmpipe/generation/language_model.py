@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.extras import require
-from mmpipe.fusion.conversion import converted, quiet, sha256
+from mmpipe.generation.conversion import converted, quiet, sha256
 from mmpipe.weights import fetch
 
 torch = require("torch", "qa", "A language model")
@@ -78,7 +78,7 @@ class LanguageModel:
     @classmethod
     def tiny(cls, seed: int = 0, *, width: int = 32, layers: int = 2, context_tokens: int = 512) -> Self:
         """Random weights over single bytes, for tests: it says nothing sensible, and everything works on it."""
-        from mmpipe.fusion.tiny import tiny_model, tiny_tokenizer
+        from mmpipe.generation.tiny import tiny_model, tiny_tokenizer
 
         tokenizer = tiny_tokenizer((TURN_START, TURN_END, PLACEHOLDER))
         model = tiny_model(tokenizer, seed, width, layers, context_tokens)

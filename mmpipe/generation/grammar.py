@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmpipe.errors import InputError, StageError
 from mmpipe.extras import require
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.language_model import LanguageModel
 
 #: How the small language models were trained to write JSON: "a": 1, "b": 2, on one line. Without it a model may go on
 #: writing spaces and line breaks, which any grammar of JSON allows, for ever.
@@ -60,7 +60,7 @@ class GrammarCompiler:
 
 
 class CompiledGrammar:
-    """A :class:`~mmpipe.fusion.requests.Grammar`."""
+    """A :class:`~mmpipe.generation.requests.Grammar`."""
 
     def __init__(self, library: Any, tokenizer: Any, grammar: str) -> None:
         self._library = library
@@ -72,7 +72,7 @@ class CompiledGrammar:
 
 
 class _Matcher:
-    """A :class:`~mmpipe.fusion.requests.Constraint`."""
+    """A :class:`~mmpipe.generation.requests.Constraint`."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher

@@ -1,8 +1,8 @@
 import pytest
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.chat import Medium, Message, interleave, render
-from mmpipe.fusion.language_model import LanguageModel
+from mmpipe.generation.chat import Medium, Message, interleave, render
+from mmpipe.generation.language_model import LanguageModel
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.requests import Prompt, Score, ScoreRequest
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.requests import Prompt, Score, ScoreRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 import pytest
 
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.text_stream import TextStream
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.text_stream import TextStream
 
 TEXT = "Grüße 日本 👩‍🚀 done"
 

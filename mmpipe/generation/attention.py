@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from mmpipe.fusion.kv_cache import KVBlock, PromptCache
+from mmpipe.generation.kv_cache import KVBlock, PromptCache
 
 NAME = "mmpipe_packed"
 

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from mmpipe.errors import InputError
-from mmpipe.fusion.engine import GenerationEngine
-from mmpipe.fusion.grammar import GrammarCompiler
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.requests import Finish, GenerationRequest, Prompt
-from mmpipe.fusion.sampling import SamplingOptions
+from mmpipe.generation.engine import GenerationEngine
+from mmpipe.generation.grammar import GrammarCompiler
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.requests import Finish, GenerationRequest, Prompt
+from mmpipe.generation.sampling import SamplingOptions
 
 SCHEMA = {
     "type": "object",

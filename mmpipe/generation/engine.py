@@ -15,13 +15,13 @@ from torch import Tensor
 
 from mmpipe.batching.device import Device
 from mmpipe.errors import BatcherClosedError, InputError
-from mmpipe.fusion.attention import install
-from mmpipe.fusion.language_model import LanguageModel
-from mmpipe.fusion.options import Attending, EngineOptions, EngineStats
-from mmpipe.fusion.requests import Generation, GenerationRequest, Prompt, Score, ScoreRequest
-from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow
-from mmpipe.fusion.scheduler import Scheduler
-from mmpipe.fusion.streams import GenerationStream
+from mmpipe.generation.attention import install
+from mmpipe.generation.language_model import LanguageModel
+from mmpipe.generation.options import Attending, EngineOptions, EngineStats
+from mmpipe.generation.requests import Generation, GenerationRequest, Prompt, Score, ScoreRequest
+from mmpipe.generation.rows import GenerationRow, Row, ScoreRow
+from mmpipe.generation.scheduler import Scheduler
+from mmpipe.generation.streams import GenerationStream
 
 _RowT = TypeVar("_RowT", bound=Row)
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
-from mmpipe.fusion.attention import Decoding, Packed, Reading, Trace
-from mmpipe.fusion.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
-from mmpipe.fusion.options import Attending, EngineOptions, EngineStats
-from mmpipe.fusion.prefixes import Prefix, PrefixCache
-from mmpipe.fusion.rows import GenerationRow, Row, ScoreRow, Stretch
+from mmpipe.generation.attention import Decoding, Packed, Reading, Trace
+from mmpipe.generation.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
+from mmpipe.generation.options import Attending, EngineOptions, EngineStats
+from mmpipe.generation.prefixes import Prefix, PrefixCache
+from mmpipe.generation.rows import GenerationRow, Row, ScoreRow, Stretch
 from mmpipe.logs import without_text
 
 logger = logging.getLogger(__name__)
