@@ -1,9 +1,9 @@
-"""Attention over packed tokens: one forward pass for rows that do different things.
+"""Attention over packed tokens: one forward pass for sequences that do different things.
 
-A pass of the language model sees the tokens of all rows behind each other, (1, t, width): the newest token of each row
-that is being answered, and stretches of prompts that are being read. Everything but attention works on tokens, so no
-pass computes padding, and the matrix products are as large as they can be. Only attention must know which token belongs
-to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register such a
+A pass of the language model sees the tokens of all sequences behind each other, (1, t, width): the newest token of each
+sequence that is being answered, and chunks of prompts that are being read. Everything but attention works on tokens, so
+no pass computes padding, and the matrix products are as large as they can be. Only attention must know which token
+belongs to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register such a
 function under a name and hands it the keyword arguments of the forward pass.
 """
 
@@ -33,15 +33,15 @@ class Trace:
     layers: list[Tensor] = field(default_factory=list)
 
 
-class Decoding:
-    """The newest tokens of all rows of a slab, at ``start`` of the pass."""
+class DecodeBatch:
+    """The newest tokens of all sequences of a block, at ``start`` of the pass."""
 
     def __init__(self, block: KVBlock, start: int, dtype: torch.dtype) -> None:
         lengths = [slot.length for slot in block.slots]
         device = block.data.device
         self.block, self.start, self.stop = block, start, start + len(lengths)
         self._keys = max(lengths) + 1
-        self._rows = torch.arange(len(lengths), device=device)
+        self._sequences = torch.arange(len(lengths), device=device)
         self._at = torch.tensor(lengths, device=device)
         self._bias: Tensor | None = None
         if min(lengths) + 1 < self._keys:
@@ -51,19 +51,19 @@ class Decoding:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """``query``: (heads, n, head_width); gives (n, heads, head_width)."""
         data = self.block.data[layer]
-        n, kv_heads = len(self._rows), key.shape[0]
-        data[:, self._rows, :, self._at] = torch.stack((key, value)).permute(2, 0, 1, 3)
-        # The heads that share keys stand in for positions, which one row has only one of: nothing is repeated.
+        n, kv_heads = len(self._sequences), key.shape[0]
+        data[:, self._sequences, :, self._at] = torch.stack((key, value)).permute(2, 0, 1, 3)
+        # The heads that share keys stand in for positions, which one sequence has only one of: nothing is repeated.
         grouped = query.transpose(0, 1).reshape(n, kv_heads, -1, query.shape[-1])
         keys, values = data[:, :n, :, : self._keys]
         out = scaled_dot_product_attention(grouped, keys, values, attn_mask=self._bias, scale=scaling)
         return out.reshape(n, -1, out.shape[-1])
 
 
-class Reading:
-    """A stretch of one prompt, ``start`` to ``stop`` of the pass, written behind what its cache holds.
+class PrefillChunk:
+    """A chunk of one prompt, ``start`` to ``stop`` of the pass, written behind what its cache holds.
 
-    ``sees``: bool (c, c), which of the stretch's own tokens each of them sees; causal if None.
+    ``sees``: bool (c, c), which of the chunk's own tokens each of them sees; causal if None.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Reading:
 class Packed:
     """Whose tokens stand where in a forward pass."""
 
-    parts: list[Decoding | Reading]
+    parts: list[DecodeBatch | PrefillChunk]
     traces: list[Trace]
 
 

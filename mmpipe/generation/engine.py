@@ -19,11 +19,11 @@ from mmpipe.generation.attention import install
 from mmpipe.generation.language_model import LanguageModel
 from mmpipe.generation.options import Attending, EngineOptions, EngineStats
 from mmpipe.generation.requests import Generation, GenerationRequest, Prompt, Score, ScoreRequest
-from mmpipe.generation.rows import GenerationRow, Row, ScoreRow
 from mmpipe.generation.scheduler import Scheduler
+from mmpipe.generation.sequences import GenerationSequence, ScoreSequence, TokenSequence
 from mmpipe.generation.streams import GenerationStream
 
-_RowT = TypeVar("_RowT", bound=Row)
+_SequenceT = TypeVar("_SequenceT", bound=TokenSequence)
 
 
 class GenerationEngine:
@@ -167,15 +167,15 @@ class _Runner:
         stop_ids = frozenset({self._language_model.turn_end_id})
         tokenizer = self._language_model.tokenizer
 
-        def row(step: int) -> GenerationRow:
-            return GenerationRow(request, embeddings, step, tokenizer, stop_ids, self._cancel)
+        def sequence(step: int) -> GenerationSequence:
+            return GenerationSequence(request, embeddings, step, tokenizer, stop_ids, self._cancel)
 
-        return self._push(row, block=block).stream
+        return self._push(sequence, block=block).stream
 
     def score(self, request: ScoreRequest, *, block: bool) -> Future[list[Score]]:
         embeddings = self._embeddings(request.prompt)
         most = max(self._options.prefill_tokens, self._options.idle_prefill_tokens)
-        return self._push(lambda step: ScoreRow(request, embeddings, step, most), block=block).future
+        return self._push(lambda step: ScoreSequence(request, embeddings, step, most), block=block).future
 
     def close(self, *, drain: bool, wait: bool = True) -> None:
         with self._changed:
@@ -217,14 +217,14 @@ class _Runner:
                 "Make all of them with one strategy."
             )
 
-    def _push(self, make: Callable[[int], _RowT], *, block: bool) -> _RowT:
+    def _push(self, make: Callable[[int], _SequenceT], *, block: bool) -> _SequenceT:
         with self._changed:
-            row = make(self._scheduler.stats().steps)
-            if row.total_tokens > self.context_tokens:
-                answer = row.total_tokens - row.prompt_tokens
+            sequence = make(self._scheduler.stats().steps)
+            if sequence.total_tokens > self.context_tokens:
+                answer = sequence.total_tokens - sequence.prompt_tokens
                 raise InputError(
-                    f"The prompt has {row.prompt_tokens} tokens, and {answer} are asked for as an answer; together "
-                    f"there is room for {self.context_tokens}. Shorten the question, or the text that goes with it."
+                    f"The prompt has {sequence.prompt_tokens} tokens, and {answer} are asked for as an answer; there is "
+                    f"room for {self.context_tokens} together. Shorten the question, or the text that goes with it."
                 )
             self.start()
             while not self._scheduler.has_room:
@@ -234,12 +234,12 @@ class _Runner:
                 self._changed.wait()
                 if self._closing:
                     raise _closed_error()
-            self._scheduler.push(row)
-            return row
+            self._scheduler.push(sequence)
+            return sequence
 
-    def _cancel(self, row: GenerationRow) -> None:
+    def _cancel(self, sequence: GenerationSequence) -> None:
         with self._changed:
-            self._scheduler.withdraw(row)
+            self._scheduler.withdraw(sequence)
 
     def _main(self) -> None:
         if self._options.threads is not None:

@@ -1,12 +1,12 @@
-"""Keys and values of the rows that are being answered.
+"""Keys and values of the sequences that are being answered.
 
-A prompt is read into a :class:`PromptCache` of its own. When it has been read, its row moves to a :class:`KVBlock`,
-where rows of one capacity stand side by side, so that one call of attention serves all of them. Within a block they are
-padded to the longest; a row asks for room for its prompt and its longest answer, capacities are powers of two, so a
-long answer is not in one slab with the short ones, and these do not pay for it.
+A prompt is read into a :class:`PromptCache` of its own. When it has been read, its sequence moves to a
+:class:`KVBlock`, where sequences of one capacity stand side by side, so that one call of attention serves all of them.
+Within a block they are padded to the longest; a sequence asks for room for its prompt and its longest answer,
+capacities are powers of two, so a long answer is not in one block with the short ones, and these do not pay for it.
 
-Every row begins at position 0 of its slot: what stands behind its length is masked, and overwritten by its next
-tokens. Nothing need be moved when rows of different lengths meet, which left padding would demand.
+Every sequence begins at position 0 of its slot: what stands behind its length is masked, and overwritten by its next
+tokens. Nothing need be moved when sequences of different lengths meet, which left padding would demand.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class CacheShape:
 
         Zeros, because what is masked is still multiplied by zero: a NaN left in memory would get through.
         """
-        rows = () if slots is None else (slots,)
-        size = (self.layers, 2, *rows, self.heads, tokens, self.head_width)
+        sequences = () if slots is None else (slots,)
+        size = (self.layers, 2, *sequences, self.heads, tokens, self.head_width)
         return torch.zeros(size, dtype=self.dtype, device=self.device)
 
 
@@ -70,7 +70,7 @@ class PromptCache:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one row in a slab."""
+    """The place of one sequence in a block."""
 
     block: KVBlock
     index: int
@@ -78,12 +78,12 @@ class Slot:
 
     @property
     def filled(self) -> Tensor:
-        """(layers, 2, heads, length, head_width), a view that the next change of the slab may make wrong."""
+        """(layers, 2, heads, length, head_width), a view that the next change of the block may make wrong."""
         return self.block.data[:, :, self.index, :, : self.length]
 
 
 class KVBlock:
-    """Rows of one capacity. The first ``len(slots)`` places of ``data`` are taken, without gaps.
+    """Sequences of one capacity. The first ``len(slots)`` places of ``data`` are taken, without gaps.
 
     ``data``: (layers, 2, places, heads, capacity, head_width).
     """
@@ -104,7 +104,7 @@ class KVBlock:
         return slot
 
     def remove(self, slot: Slot) -> None:
-        """The last row takes the place that becomes free."""
+        """The last sequence takes the place that becomes free."""
         last = self.slots.pop()
         if last is not slot:
             self.data[:, :, slot.index, :, : last.length] = last.filled
@@ -121,14 +121,14 @@ class KVBlock:
 
 
 class KVBlockPool:
-    """The slabs of an engine. A slab that empties is given back, so that an idle engine holds no memory."""
+    """The blocks of an engine. A block that empties is given back, so that an idle engine holds no memory."""
 
     def __init__(self, shape: CacheShape) -> None:
         self.shape = shape
         self._blocks: dict[int, KVBlock] = {}
 
     def add(self, prompt: PromptCache, total_tokens: int) -> Slot:
-        """A slot for a row that grows to ``total_tokens`` at most, filled with what ``prompt`` holds."""
+        """A slot for a sequence that grows to ``total_tokens`` at most, filled with what ``prompt`` holds."""
         capacity = capacity_for(total_tokens)
         if capacity not in self._blocks:
             self._blocks[capacity] = KVBlock(self.shape, capacity)
@@ -147,5 +147,5 @@ class KVBlockPool:
 
 
 def capacity_for(tokens: int) -> int:
-    """The room that a row of so many tokens is given: a power of two."""
+    """The room that a sequence of so many tokens is given: a power of two."""
     return max(SMALLEST_CAPACITY, 1 << (tokens - 1).bit_length())

@@ -17,9 +17,9 @@ class Attending(Protocol):
     def __call__(self, memory: Tensor, sees: Tensor, /) -> AbstractContextManager[None]:
         """The language model runs inside the context that this gives.
 
-        ``memory``: (n, m, width), of all n pictures of all rows of the pass. ``sees``: bool (1, t, n), which of the t
-        tokens of the pass sees which picture; a token of a row without pictures sees none. It is not called when no
-        row has any.
+        ``memory``: (n, m, width), of all n pictures of all sequences of the pass. ``sees``: bool (1, t, n), which of
+        the t tokens of the pass sees which picture; a token of a sequence without pictures sees none. It is not called
+        when no sequence has any.
         """
 
 
@@ -31,8 +31,8 @@ class EngineOptions:
         InputError: a bound that nothing could satisfy.
     """
 
-    max_rows: int = 16  # answered at once
-    max_queue: int = 64  # requests waiting for a row
+    max_sequences: int = 16  # answered at once
+    max_queue: int = 64  # requests waiting to begin
     context_tokens: int = 4096  # a prompt and its answer, at most; the model's own limit if that is less
     #: All prompts and answers at once, each with the room it was given (the next power of two). What is kept for them
     #: is less than four times that: SmolLM2 135M takes 46 kB a token in float32.
@@ -53,7 +53,7 @@ class EngineOptions:
                 raise InputError(f"{item.name} is {value}; it must be at least {least}.")
         if self.context_tokens > self.cache_tokens:
             raise InputError(
-                f"A row may take {self.context_tokens} tokens, but all rows together only {self.cache_tokens}. "
+                f"A sequence may take {self.context_tokens} tokens, but all of them together only {self.cache_tokens}. "
                 "Raise cache_tokens or lower context_tokens."
             )
 
@@ -69,14 +69,14 @@ class EngineStats:
     cancelled: int = 0
     queued: int = 0  # now
     queued_max: int = 0  # at any time
-    running: int = 0  # now, in the rows
+    running: int = 0  # now
 
     steps: int = 0  # passes of the model
-    row_steps: int = 0  # tokens that rows asked for, over all passes
+    sequence_steps: int = 0  # tokens that sequences asked for, over all passes
     generated_tokens: int = 0
     prefilled_tokens: int = 0  # of prompts, computed
     reused_tokens: int = 0  # of prompts, known from earlier ones
-    wait_s: float = 0.0  # from request to row, over all that got one
+    wait_s: float = 0.0  # from request to when it began, over all that did
     first_token_s: float = 0.0  # from request to first token, over all answers that are done
     duration_s: float = 0.0  # from request to end, over all that are done
     run_s: float = 0.0  # in the model
@@ -87,9 +87,9 @@ class EngineStats:
         return self.generated_tokens / self.run_s if self.run_s else 0.0
 
     @property
-    def mean_rows(self) -> float:
+    def mean_sequences(self) -> float:
         """Answered in one pass."""
-        return self.row_steps / self.steps if self.steps else 0.0
+        return self.sequence_steps / self.steps if self.steps else 0.0
 
     def plus(self, **amounts: float) -> EngineStats:
         """These figures with ``amounts`` added to the fields of those names."""

@@ -1,9 +1,9 @@
-"""Which tokens are computed next: one pass of the language model after the other, for all rows together.
+"""Which tokens are computed next: one pass of the language model after the other, for all sequences together.
 
-A pass computes the newest token of every row that is being answered, and a stretch of the prompts that are being read.
-Requests join before a pass and leave after it, so nobody waits for anybody to finish (Orca, OSDI 2022). The stretch is
-short while rows are being answered, so that a long prompt slows them a little and never stops them (Sarathi-Serve,
-OSDI 2024).
+A pass computes the newest token of every sequence that is being answered, and a chunk of the prompts that are being
+read. Requests join before a pass and leave after it, so nobody waits for anybody to finish (Orca, OSDI 2022). The chunk
+is short while sequences are being answered, so that a long prompt slows them a little and never stops them
+(Sarathi-Serve, OSDI 2024).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
-from mmpipe.generation.attention import Decoding, Packed, Reading, Trace
+from mmpipe.generation.attention import DecodeBatch, Packed, PrefillChunk, Trace
 from mmpipe.generation.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
 from mmpipe.generation.options import Attending, EngineOptions, EngineStats
 from mmpipe.generation.prefixes import Prefix, PrefixCache
-from mmpipe.generation.rows import GenerationRow, Row, ScoreRow, Stretch
+from mmpipe.generation.sequences import GenerationSequence, ScoreSequence, TokenChunk, TokenSequence
 from mmpipe.logs import without_text
 
 logger = logging.getLogger(__name__)
@@ -37,16 +37,16 @@ class _Pass:
 
     embeddings: list[Tensor] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    parts: list[Decoding | Reading] = field(default_factory=list)
+    parts: list[DecodeBatch | PrefillChunk] = field(default_factory=list)
     keep: list[int] = field(default_factory=list)  # where logits are wanted
-    stretches: list[tuple[Row, Stretch, slice]] = field(default_factory=list)  # with its part of ``keep``
-    answering: list[tuple[GenerationRow, int]] = field(default_factory=list)  # with its place in ``keep``
-    traces: dict[GenerationRow, Trace] = field(default_factory=dict)
+    chunks: list[tuple[TokenSequence, TokenChunk, slice]] = field(default_factory=list)  # with its part of ``keep``
+    decoding: list[tuple[GenerationSequence, int]] = field(default_factory=list)  # with its place in ``keep``
+    traces: dict[GenerationSequence, Trace] = field(default_factory=dict)
     memories: list[tuple[Tensor, slice]] = field(default_factory=list)  # with the tokens that see it
 
 
 class Scheduler:
-    """The rows of an engine. ``step`` is for one thread; the rest may be called from any."""
+    """The sequences of an engine. ``step`` is for one thread; the rest may be called from any."""
 
     def __init__(
         self, model: Any, options: EngineOptions, attending: Attending | None, changed: threading.Condition
@@ -60,13 +60,13 @@ class Scheduler:
 
         # Guarded by ``changed``, which is notified of what there is to do and of room in the queue.
         self._changed = changed
-        self._queue: deque[Row] = deque()
+        self._queue: deque[TokenSequence] = deque()
         self._stats = EngineStats()
 
         # Of the thread that steps.
-        self._reading: list[Row] = []  # whose prompts are being read, the oldest first
+        self._prefilling: list[TokenSequence] = []  # whose prompts are being read, the oldest first
         self._blocks = KVBlockPool(self._shape)
-        self._answering: dict[Slot, GenerationRow] = {}
+        self._decoding: dict[Slot, GenerationSequence] = {}
         self._prefixes = PrefixCache(options.prefix_cache_bytes)
 
     # --- called from any thread, with ``changed`` held ---
@@ -77,32 +77,32 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue or self._reading or self._answering)
+        return bool(self._queue or self._prefilling or self._decoding)
 
-    def push(self, row: Row) -> None:
-        self._queue.append(row)
+    def push(self, sequence: TokenSequence) -> None:
+        self._queue.append(sequence)
         self.count(submitted=1, queued_max=max(0, len(self._queue) - self._stats.queued_max))
         self._changed.notify_all()
 
-    def withdraw(self, row: GenerationRow) -> None:
-        """Its stream was cancelled: a waiting row goes at once, another one after the pass that is being computed."""
-        row.cancelled = True
-        if row in self._queue:
-            self._queue.remove(row)
-            self._end(row, "cancelled")
-            row.give_up()
+    def withdraw(self, sequence: GenerationSequence) -> None:
+        """Its stream was cancelled: a waiting one goes at once, another one after the pass that is being computed."""
+        sequence.cancelled = True
+        if sequence in self._queue:
+            self._queue.remove(sequence)
+            self._end(sequence, "cancelled")
+            sequence.cancel()
         self._changed.notify_all()
 
     def stats(self) -> EngineStats:
-        running = len(self._reading) + len(self._answering)
+        running = len(self._prefilling) + len(self._decoding)
         return replace(self._stats, queued=len(self._queue), running=running)
 
     def count(self, **amounts: float) -> None:
         self._stats = self._stats.plus(**amounts)
 
     def queue_full_error(self) -> QueueFullError:
-        rows, ended = self._options.max_rows, self._stats.done
-        retry_after_s = len(self._queue) / 2 / rows * self._stats.duration_s / ended if ended else 1.0
+        sequences, ended = self._options.max_sequences, self._stats.done
+        retry_after_s = len(self._queue) / 2 / sequences * self._stats.duration_s / ended if ended else 1.0
         return QueueFullError(
             f"The generation engine's queue is full ({self._options.max_queue} requests). Try again in about "
             f"{retry_after_s:.2g} s, submit with block=True, or raise max_queue.",
@@ -113,7 +113,7 @@ class Scheduler:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One pass for all rows, after letting go of whoever was cancelled and letting in whoever there is room for."""
+        """One pass for all, after letting go of whoever was cancelled and letting in whoever there is room for."""
         try:
             self._sweep()
             self._admit()
@@ -122,115 +122,117 @@ class Scheduler:
                 began_s = time.monotonic()
                 logits = self._forward(plan)
                 with self._changed:
-                    self.count(steps=1, row_steps=len(plan.answering), run_s=time.monotonic() - began_s)
+                    self.count(steps=1, sequence_steps=len(plan.decoding), run_s=time.monotonic() - began_s)
                 self._conclude(plan, logits)
         except BaseException as error:  # Rust's panics as well: nobody else would hear of them here
-            logger.error("a pass of the language model failed: all its rows fail\n%s", without_text(error))
+            logger.error("a pass of the language model failed: all its sequences fail\n%s", without_text(error))
             self.fail_all(error, waiting=False)
 
     def fail_all(self, error: BaseException, *, waiting: bool = True) -> None:
-        """End every row with ``error``; those that still wait too, if ``waiting``."""
-        rows = [*self._reading, *self._answering.values()]
+        """End every sequence with ``error``; those that still wait too, if ``waiting``."""
+        sequences = [*self._prefilling, *self._decoding.values()]
         with self._changed:
             if waiting:
-                rows += self._queue
+                sequences += self._queue
                 self._queue.clear()
-        self._reading = []
-        self._answering.clear()
+        self._prefilling = []
+        self._decoding.clear()
         self._blocks.clear()
         self._prefixes.clear()
-        for row in rows:
-            self._fail(row, error)
+        for sequence in sequences:
+            self._fail(sequence, error)
 
     def _sweep(self) -> None:
-        """Let go of rows that were cancelled."""
-        rows: list[Row] = [*self._reading, *self._answering.values()]
-        for row in [row for row in rows if row.cancelled]:
-            self._leave(row)
-            self._end(row, "cancelled")
-            row.give_up()
+        """Let go of sequences that were cancelled."""
+        sequences: list[TokenSequence] = [*self._prefilling, *self._decoding.values()]
+        for sequence in [sequence for sequence in sequences if sequence.cancelled]:
+            self._leave(sequence)
+            self._end(sequence, "cancelled")
+            sequence.cancel()
 
     def _admit(self) -> None:
         """Let in whoever came first, while there is room."""
         while True:
             with self._changed:
-                rows = [*self._reading, *self._answering.values()]
-                reserved = sum(row.reserved_tokens for row in rows)
-                if not self._queue or len(rows) == self._options.max_rows:
+                sequences = [*self._prefilling, *self._decoding.values()]
+                reserved = sum(sequence.reserved_tokens for sequence in sequences)
+                if not self._queue or len(sequences) == self._options.max_sequences:
                     return
-                if rows and reserved + self._queue[0].reserved_tokens > self._options.cache_tokens:
+                if sequences and reserved + self._queue[0].reserved_tokens > self._options.cache_tokens:
                     return
-                row = self._queue.popleft()
-                self.count(wait_s=time.monotonic() - row.submitted_s)
+                sequence = self._queue.popleft()
+                self.count(wait_s=time.monotonic() - sequence.submitted_s)
                 self._changed.notify_all()
-            if not row.start():
-                self._end(row, "cancelled")
+            if not sequence.start():
+                self._end(sequence, "cancelled")
                 continue
-            self._reading.append(row)  # before there is anything that may fail: nobody else would tell whoever waits
-            row.embeddings = row.embeddings.to(self._shape.device, self._shape.dtype)
-            known = self._prefixes.find(row.embeddings, row.memory)
-            row.cache = PromptCache(self._shape, row.cache_tokens, known)
-            row.reused_tokens = row.cache.length
+            self._prefilling.append(
+                sequence
+            )  # before there is anything that may fail: nobody else would tell whoever waits
+            sequence.embeddings = sequence.embeddings.to(self._shape.device, self._shape.dtype)
+            known = self._prefixes.find(sequence.embeddings, sequence.memory)
+            sequence.cache = PromptCache(self._shape, sequence.cache_tokens, known)
+            sequence.reused_tokens = sequence.cache.length
 
     def _plan(self) -> _Pass:
         plan = _Pass()
         for block in self._blocks:
-            rows = [self._answering[slot] for slot in block.slots]
+            sequences = [self._decoding[slot] for slot in block.slots]
             start = len(plan.positions)
-            part = Decoding(block, start, self._shape.dtype)
+            part = DecodeBatch(block, start, self._shape.dtype)
             plan.parts.append(part)
-            plan.embeddings.append(self._embed_ids([row.ids[-1] for row in rows]))
-            for at, (row, slot) in enumerate(zip(rows, block.slots, strict=True), start=start):
-                self._will_answer(plan, row, at)
-                if row.request.trace_attention:
-                    plan.traces[row] = Trace(at, block.data[:, :, slot.index, :, : slot.length + 1])
-                if row.memory is not None:
-                    plan.memories.append((row.memory, slice(at, at + 1)))
-                plan.positions.append(row.position)
+            plan.embeddings.append(self._embed_ids([sequence.ids[-1] for sequence in sequences]))
+            for at, (sequence, slot) in enumerate(zip(sequences, block.slots, strict=True), start=start):
+                self._will_decode(plan, sequence, at)
+                if sequence.request.trace_attention:
+                    plan.traces[sequence] = Trace(at, block.data[:, :, slot.index, :, : slot.length + 1])
+                if sequence.memory is not None:
+                    plan.memories.append((sequence.memory, slice(at, at + 1)))
+                plan.positions.append(sequence.position)
         for reader, most in self._share():
-            self._add_stretch(plan, reader, reader.stretch(most))
+            self._add_chunk(plan, reader, reader.next_chunk(most))
         return plan
 
-    def _share(self) -> Iterator[tuple[Row, int]]:
+    def _share(self) -> Iterator[tuple[TokenSequence, int]]:
         """How much of which prompt to read: the shortest first, but half for the oldest, so that it gets done too."""
-        if not self._reading:
+        if not self._prefilling:
             return
         options = self._options
-        left = options.prefill_tokens if self._answering else options.idle_prefill_tokens
-        oldest = self._reading[0]
+        left = options.prefill_tokens if self._decoding else options.idle_prefill_tokens
+        oldest = self._prefilling[0]
         most = min(oldest.unread_tokens, max(left // 2, 1))
-        others = sorted(self._reading[1:], key=lambda row: row.unread_tokens)
-        given: list[tuple[Row, int]] = []
-        for row in others:
+        others = sorted(self._prefilling[1:], key=lambda sequence: sequence.unread_tokens)
+        given: list[tuple[TokenSequence, int]] = []
+        for sequence in others:
             if left <= most:
                 break
-            part = min(row.unread_tokens, left - most)
-            given.append((row, part))
+            part = min(sequence.unread_tokens, left - most)
+            given.append((sequence, part))
             left -= part
         yield oldest, left
         yield from given
 
-    def _add_stretch(self, plan: _Pass, row: Row, stretch: Stretch) -> None:
-        assert row.cache is not None
+    def _add_chunk(self, plan: _Pass, sequence: TokenSequence, chunk: TokenChunk) -> None:
+        assert sequence.cache is not None
         start = len(plan.positions)
-        stop = start + len(stretch.positions)
-        plan.parts.append(Reading(row.cache, start, stop, self._shape.dtype, stretch.sees))
-        plan.embeddings.append(self._embed_ids(stretch.ids) if stretch.embeddings is None else stretch.embeddings)
-        plan.positions += stretch.positions
-        if row.memory is not None:
-            plan.memories.append((row.memory, slice(start, stop)))
+        stop = start + len(chunk.positions)
+        plan.parts.append(PrefillChunk(sequence.cache, start, stop, self._shape.dtype, chunk.sees))
+        plan.embeddings.append(self._embed_ids(chunk.ids) if chunk.embeddings is None else chunk.embeddings)
+        plan.positions += chunk.positions
+        if sequence.memory is not None:
+            plan.memories.append((sequence.memory, slice(start, stop)))
         kept = len(plan.keep)
-        if isinstance(row, GenerationRow):
-            if stretch.keep:
-                self._will_answer(plan, row, stop - 1)
-                if row.request.trace_attention:
-                    plan.traces[row] = Trace(stop - 1, row.cache.data[..., : row.prompt_tokens, :])
+        if isinstance(sequence, GenerationSequence):
+            if chunk.keep:
+                self._will_decode(plan, sequence, stop - 1)
+                if sequence.request.trace_attention:
+                    plan.traces[sequence] = Trace(stop - 1, sequence.cache.data[..., : sequence.prompt_tokens, :])
         else:
-            plan.keep += [start + at for at in stretch.keep]
-        plan.stretches.append((row, stretch, slice(kept, len(plan.keep))))
+            plan.keep += [start + at for at in chunk.keep]
+        plan.chunks.append((sequence, chunk, slice(kept, len(plan.keep))))
 
-    def _will_answer(self, plan: _Pass, row: GenerationRow, at: int) -> None:
-        plan.answering.append((row, len(plan.keep)))
+    def _will_decode(self, plan: _Pass, sequence: GenerationSequence, at: int) -> None:
+        plan.decoding.append((sequence, len(plan.keep)))
         plan.keep.append(at)
 
     def _embed_ids(self, ids: Sequence[int]) -> Tensor:
@@ -252,7 +254,7 @@ class Scheduler:
         return out.logits[0].float()  # type: ignore[no-any-return]
 
     def _seeing(self, plan: _Pass) -> Any:
-        """The strategy's context, in which tokens see the pictures of their own row."""
+        """The strategy's context, in which tokens see the pictures of their own sequence."""
         if self._attending is None or not plan.memories:
             return nullcontext()
         device, dtype = self._shape.device, self._shape.dtype
@@ -265,95 +267,97 @@ class Scheduler:
         return self._attending(memory, sees)
 
     def _conclude(self, plan: _Pass, logits: Tensor) -> None:
-        for slot in self._answering:
+        for slot in self._decoding:
             slot.length += 1
         read = 0
-        for row, stretch, kept in plan.stretches:
-            assert row.cache is not None
-            row.cache.length += stretch.advance
-            read += stretch.advance
-            if isinstance(row, ScoreRow) and stretch.keep:
-                row.take(logits[kept])
-                if row.finished:
-                    self._leave(row)
-                    self._end(row, "done")
-                    row.finish()
+        for sequence, chunk, kept in plan.chunks:
+            assert sequence.cache is not None
+            sequence.cache.length += chunk.advance
+            read += chunk.advance
+            if isinstance(sequence, ScoreSequence) and chunk.keep:
+                sequence.append_logits(logits[kept])
+                if sequence.finished:
+                    self._leave(sequence)
+                    self._end(sequence, "done")
+                    sequence.finish()
         with self._changed:
-            self.count(prefilled_tokens=read, generated_tokens=len(plan.answering))
+            self.count(prefilled_tokens=read, generated_tokens=len(plan.decoding))
             step = self._stats.steps
-        for row, token_id, logprob in self._choose(plan, logits):
-            self._take(row, token_id, logprob, step, plan.traces.get(row))
+        for sequence, token_id, logprob in self._choose(plan, logits):
+            self._append(sequence, token_id, logprob, step, plan.traces.get(sequence))
 
-    def _choose(self, plan: _Pass, logits: Tensor) -> Iterator[tuple[GenerationRow, int, float]]:
-        """The next token of each row and its log probability."""
-        if not plan.answering:
+    def _choose(self, plan: _Pass, logits: Tensor) -> Iterator[tuple[GenerationSequence, int, float]]:
+        """The next token of each sequence and its log probability."""
+        if not plan.decoding:
             return
-        logits = logits[[at for _, at in plan.answering]]
+        logits = logits[[at for _, at in plan.decoding]]
         total = logits.logsumexp(-1).tolist()
         likeliest = logits.argmax(-1).tolist()
-        for at, (row, _) in enumerate(plan.answering):
+        for at, (sequence, _) in enumerate(plan.decoding):
             token_id = likeliest[at]
-            if not row.plain:
+            if not sequence.plain:
                 try:
-                    token_id = row.choose(logits[at].cpu().clone())
+                    token_id = sequence.choose(logits[at].cpu().clone())
                 except BaseException as error:
-                    self._leave(row)
-                    self._fail(row, error)
+                    self._leave(sequence)
+                    self._fail(sequence, error)
                     continue
-            yield row, token_id, float(logits[at, token_id]) - total[at]
+            yield sequence, token_id, float(logits[at, token_id]) - total[at]
 
-    def _take(self, row: GenerationRow, token_id: int, logprob: float, step: int, trace: Trace | None) -> None:
+    def _append(
+        self, sequence: GenerationSequence, token_id: int, logprob: float, step: int, trace: Trace | None
+    ) -> None:
         try:
-            finish = row.take(token_id, logprob, step, trace)
+            finish = sequence.append_token(token_id, logprob, step, trace)
         except BaseException as error:  # of a grammar
-            self._leave(row)
-            self._fail(row, error)
+            self._leave(sequence)
+            self._fail(sequence, error)
             return
         if finish is not None:
-            self._leave(row)
-            self._end(row, "done")
-            row.finish(finish)
-        elif row.slot is None:
-            assert row.cache is not None
-            row.slot = self._blocks.add(row.cache, row.total_tokens)
-            self._answering[row.slot] = row
-            self._reading.remove(row)
-            row.cache = None
+            self._leave(sequence)
+            self._end(sequence, "done")
+            sequence.finish(finish)
+        elif sequence.slot is None:
+            assert sequence.cache is not None
+            sequence.slot = self._blocks.add(sequence.cache, sequence.total_tokens)
+            self._decoding[sequence.slot] = sequence
+            self._prefilling.remove(sequence)
+            sequence.cache = None
 
-    def _leave(self, row: Row) -> None:
-        """Take ``row`` out, and keep what was computed for it."""
-        if isinstance(row, GenerationRow) and row.slot is not None:
-            said = self._embed_ids(row.ids[:-1]) if len(row.ids) > 1 else row.embeddings[:0]
-            self._keep(row, torch.cat((row.embeddings, said))[: row.slot.length], row.slot.filled)
-            self._blocks.remove(row.slot)
-            del self._answering[row.slot]
-        elif row in self._reading:
-            assert row.cache is not None
-            self._keep(row, row.embeddings[: row.cache.length], row.cache.filled)
-            self._reading.remove(row)
+    def _leave(self, sequence: TokenSequence) -> None:
+        """Take ``sequence`` out, and keep what was computed for it."""
+        if isinstance(sequence, GenerationSequence) and sequence.slot is not None:
+            said = self._embed_ids(sequence.ids[:-1]) if len(sequence.ids) > 1 else sequence.embeddings[:0]
+            self._keep(sequence, torch.cat((sequence.embeddings, said))[: sequence.slot.length], sequence.slot.filled)
+            self._blocks.remove(sequence.slot)
+            del self._decoding[sequence.slot]
+        elif sequence in self._prefilling:
+            assert sequence.cache is not None
+            self._keep(sequence, sequence.embeddings[: sequence.cache.length], sequence.cache.filled)
+            self._prefilling.remove(sequence)
 
-    def _keep(self, row: Row, embeddings: Tensor, cache: Tensor) -> None:
+    def _keep(self, sequence: TokenSequence, embeddings: Tensor, cache: Tensor) -> None:
         if self._options.prefix_cache_bytes and len(embeddings):
-            self._prefixes.keep(Prefix(embeddings.clone(), row.memory, cache.clone()))
+            self._prefixes.keep(Prefix(embeddings.clone(), sequence.memory, cache.clone()))
 
-    def _fail(self, row: Row, error: BaseException) -> None:
-        self._end(row, "failed")
-        row.fail(_explained(error))
+    def _fail(self, sequence: TokenSequence, error: BaseException) -> None:
+        self._end(sequence, "failed")
+        sequence.fail(_explained(error))
 
-    def _end(self, row: Row, outcome: str) -> None:
-        first_s = row.first_token_s if isinstance(row, GenerationRow) else 0.0
+    def _end(self, sequence: TokenSequence, outcome: str) -> None:
+        first_s = sequence.first_token_s if isinstance(sequence, GenerationSequence) else 0.0
         with self._changed:
             self.count(
                 **{outcome: 1},
-                duration_s=time.monotonic() - row.submitted_s if outcome == "done" else 0.0,
+                duration_s=time.monotonic() - sequence.submitted_s if outcome == "done" else 0.0,
                 first_token_s=first_s if outcome == "done" else 0.0,
-                reused_tokens=row.reused_tokens,
+                reused_tokens=sequence.reused_tokens,
             )
             self._changed.notify_all()
 
 
 def _explained(error: BaseException) -> MmpipeError:
-    """An instance for each row: one raised in many threads would collect their tracebacks."""
+    """An instance for each sequence: one raised in many threads would collect their tracebacks."""
     if isinstance(error, BatcherClosedError):
         return BatcherClosedError(*error.args)
     if isinstance(error, MmpipeError):

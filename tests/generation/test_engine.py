@@ -153,7 +153,7 @@ def test_long_prompt_holds_up_neither_answers_nor_short_questions(lm: LanguageMo
 
 
 def test_oldest_prompt_is_read_on_however_many_short_ones_come(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineOptions(prefill_tokens=8, idle_prefill_tokens=8, max_rows=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(prefill_tokens=8, idle_prefill_tokens=8, max_sequences=2)) as engine:
         long = engine.submit(request(lm, "y" * 80, 1))
         short = [engine.submit(request(lm, "abcdef", 1)) for _ in range(30)]
         assert long.result(PATIENCE_S).waited_steps <= 21
@@ -162,18 +162,18 @@ def test_oldest_prompt_is_read_on_however_many_short_ones_come(lm: LanguageModel
 
 
 def test_no_more_rows_are_answered_at_once_than_allowed(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineOptions(max_rows=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_sequences=2)) as engine:
         answers = engine.generate([request(lm, text, 10) for text in TEXTS])
         assert [list(answer.token_ids) for answer in answers] == [reference(lm, text, 10) for text in TEXTS]
         assert engine.stats.steps >= 25
-        assert engine.stats.mean_rows <= 2
+        assert engine.stats.mean_sequences <= 2
 
 
 def test_cache_bounds_what_is_answered_at_once(lm: LanguageModel) -> None:
     options = EngineOptions(context_tokens=256, cache_tokens=256, prefix_cache_bytes=0)  # two rows of 128
     with GenerationEngine(lm, options) as engine:
         engine.generate([request(lm, text[:9], 10) for text in TEXTS])
-        assert engine.stats.mean_rows <= 2
+        assert engine.stats.mean_sequences <= 2
 
 
 def test_answer_ends_with_the_turn(lm: LanguageModel) -> None:
@@ -304,7 +304,7 @@ def test_rows_that_leave_in_any_order_do_not_disturb_the_others(lm: LanguageMode
 
 
 def test_cancelled_while_waiting_is_never_begun(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineOptions(max_rows=1)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_sequences=1)) as engine:
         gate = Gate()
         busy = engine.submit(request(lm, "hello", 3, grammar=gate))
         gate.await_pass()
@@ -344,7 +344,7 @@ def test_embeddings_are_answered_as_the_tokens_they_are_of(lm: LanguageModel, en
 
 
 def test_full_queue_refuses_at_once_and_says_when_to_come_back(lm: LanguageModel) -> None:
-    with GenerationEngine(lm, EngineOptions(max_rows=1, max_queue=2)) as engine:
+    with GenerationEngine(lm, EngineOptions(max_sequences=1, max_queue=2)) as engine:
         gate = Gate()
         busy = engine.submit(request(lm, "hello", 2, grammar=gate))
         gate.await_pass()
@@ -514,7 +514,7 @@ def test_closing_finishes_what_was_asked_for(lm: LanguageModel) -> None:
 
 
 def test_closing_without_draining_fails_what_was_asked_for(lm: LanguageModel) -> None:
-    engine = GenerationEngine(lm, EngineOptions(max_rows=1))
+    engine = GenerationEngine(lm, EngineOptions(max_sequences=1))
     gate = Gate()
     running, waiting = engine.submit(request(lm, "x", 50, grammar=gate)), engine.submit(request(lm, "y"))
     scored = engine.score(ScoreRequest(Prompt(token_ids=[1]), [[2], [3]]))

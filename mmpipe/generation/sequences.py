@@ -21,12 +21,12 @@ from mmpipe.generation.text_stream import TextStream
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Tokens of one row for the next pass.
+class TokenChunk:
+    """Tokens of one sequence for the next pass.
 
     ``embeddings``: (c, width), or ``ids``: c of them. ``positions``: c. ``sees``: see
-    :class:`~mmpipe.generation.attention.Reading`. ``keep``: at which of them the logits are wanted. ``advance``: how many
-    stay in the row's cache.
+    :class:`~mmpipe.generation.attention.PrefillChunk`. ``keep``: at which of them the logits are wanted. ``advance``:
+    how many stay in the sequence's cache.
     """
 
     positions: Sequence[int]
@@ -37,8 +37,8 @@ class Stretch:
     sees: Tensor | None = None
 
 
-class Row(ABC):
-    """One request. Its prompt is read first, in stretches."""
+class TokenSequence(ABC):
+    """One request. Its prompt is read first, in chunks."""
 
     def __init__(self, embeddings: Tensor, memory: Tensor | None, step: int) -> None:
         self.embeddings = embeddings  # (t, width), of the prompt
@@ -56,7 +56,7 @@ class Row(ABC):
     @property
     @abstractmethod
     def total_tokens(self) -> int:
-        """How long the row may become."""
+        """How long the sequence may become."""
 
     @property
     def cache_tokens(self) -> int:
@@ -72,12 +72,12 @@ class Row(ABC):
     def unread_tokens(self) -> int:
         return self.prompt_tokens - (self.cache.length if self.cache else 0)
 
-    def stretch(self, most: int) -> Stretch:
+    def next_chunk(self, most: int) -> TokenChunk:
         """What to compute next, about ``most`` tokens."""
         assert self.cache is not None
         start = self.cache.length
         stop = min(start + most, self.prompt_tokens)
-        return Stretch(
+        return TokenChunk(
             positions=range(start, stop),
             keep=(stop - start - 1,) if stop == self.prompt_tokens else (),
             advance=stop - start,
@@ -93,11 +93,11 @@ class Row(ABC):
         """Tell whoever waits."""
 
     @abstractmethod
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """It was cancelled."""
 
 
-class GenerationRow(Row):
+class GenerationSequence(TokenSequence):
     """An answer being written."""
 
     def __init__(
@@ -107,7 +107,7 @@ class GenerationRow(Row):
         step: int,
         tokenizer: object,
         stop_ids: frozenset[int],
-        cancel: Callable[[GenerationRow], None],
+        cancel: Callable[[GenerationSequence], None],
     ) -> None:
         super().__init__(embeddings, request.prompt.memory, step)
         self.request = request
@@ -145,7 +145,7 @@ class GenerationRow(Row):
                 raise StageError("The grammar allows no token at all here. Simplify it.")
         return self._sampler.choose(logits, self.ids)
 
-    def take(self, token_id: int, logprob: float, step: int, trace: Trace | None) -> Finish | None:
+    def append_token(self, token_id: int, logprob: float, step: int, trace: Trace | None) -> Finish | None:
         """Append a token. Gives why the answer has ended, if it has."""
         if self._first_token is None:
             self._first_token = (step - self.submitted_step, time.monotonic() - self.submitted_s)
@@ -183,28 +183,28 @@ class GenerationRow(Row):
     def fail(self, error: BaseException) -> None:
         self.stream.fail(error)
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         self.stream.push(self._text.flush())
         self.finish(Finish.CANCELLED)
 
 
-class ScoreRow(Row):
+class ScoreSequence(TokenSequence):
     """Continuations being scored.
 
     All of them are read behind one and the same prompt: each sees the prompt and itself, and positions begin anew
     after the prompt, so that what is long is computed once.
     """
 
-    def __init__(self, request: ScoreRequest, embeddings: Tensor, step: int, stretch_tokens: int) -> None:
-        """``stretch_tokens``: the most that :meth:`stretch` is asked for."""
+    def __init__(self, request: ScoreRequest, embeddings: Tensor, step: int, chunk_tokens: int) -> None:
+        """``chunk_tokens``: the most that :meth:`chunk` is asked for."""
         super().__init__(embeddings, request.prompt.memory, step)
         self.request = request
         self._longest = max(len(choice) for choice in request.choices)
-        self._stretch_tokens = max(stretch_tokens, self._longest)
+        self._chunk_tokens = max(chunk_tokens, self._longest)
         self.future: Future[list[Score]] = Future()
         self._scores: list[Score] = []
         self._first: Tensor | None = None  # log probabilities of what may follow the prompt
-        self._reading: list[Sequence[int]] = []
+        self._prefilling: list[Sequence[int]] = []
 
     @property
     def total_tokens(self) -> int:
@@ -212,42 +212,42 @@ class ScoreRow(Row):
 
     @property
     def cache_tokens(self) -> int:
-        return self.prompt_tokens + self._stretch_tokens
+        return self.prompt_tokens + self._chunk_tokens
 
     @property
     def unread_tokens(self) -> int:
-        done = len(self._scores) + len(self._reading)
+        done = len(self._scores) + len(self._prefilling)
         return super().unread_tokens + sum(len(choice) - 1 for choice in self.request.choices[done:])
 
-    def stretch(self, most: int) -> Stretch:
+    def next_chunk(self, most: int) -> TokenChunk:
         if self._first is None:
-            return super().stretch(most)
+            return super().next_chunk(most)
         ids: list[int] = []
         owner: list[int] = []
         positions: list[int] = []
         for choice in self.request.choices[len(self._scores) :]:
             if ids and len(ids) + len(choice) - 1 > most:
                 break
-            owner += [len(self._reading)] * (len(choice) - 1)
-            self._reading.append(choice)
+            owner += [len(self._prefilling)] * (len(choice) - 1)
+            self._prefilling.append(choice)
             ids += choice[:-1]
             positions += range(self.prompt_tokens, self.prompt_tokens + len(choice) - 1)
         whose = torch.tensor(owner)
         sees = (whose[:, None] == whose[None, :]).tril()
-        return Stretch(positions, range(len(ids)), advance=0, ids=ids, sees=sees)
+        return TokenChunk(positions, range(len(ids)), advance=0, ids=ids, sees=sees)
 
-    def take(self, logits: Tensor) -> None:
-        """``logits``: float32 (kept, vocabulary), of the last stretch."""
+    def append_logits(self, logits: Tensor) -> None:
+        """``logits``: float32 (kept, vocabulary), of the last chunk."""
         logprobs = logits.log_softmax(-1)
         at = 0
         if self._first is None:
             self._first = logprobs[-1]
-        for choice in self._reading:
+        for choice in self._prefilling:
             after = logprobs[at : at + len(choice) - 1]
             rest = after.gather(1, torch.tensor(choice[1:], device=logits.device)[:, None]).sum()
             self._scores.append(Score(float(self._first[choice[0]] + rest), len(choice)))
             at += len(choice) - 1
-        self._reading = []
+        self._prefilling = []
         for choice in self.request.choices[len(self._scores) :]:
             if len(choice) > 1:  # needs a pass
                 return
@@ -267,5 +267,5 @@ class ScoreRow(Row):
         if self.future.running() or self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Its future cannot be cancelled once it runs."""
