@@ -223,8 +223,8 @@ class _Runner:
             if sequence.total_tokens > self.context_tokens:
                 answer = sequence.total_tokens - sequence.prompt_tokens
                 raise InputError(
-                    f"The prompt has {sequence.prompt_tokens} tokens, and {answer} are asked for as an answer; there is "
-                    f"room for {self.context_tokens} together. Shorten the question, or the text that goes with it."
+                    f"The prompt has {sequence.prompt_tokens} tokens, and {answer} are asked for as an answer; there "
+                    f"is room for {self.context_tokens} together. Shorten the question, or the text that goes with it."
                 )
             self.start()
             while not self._scheduler.has_room:
