@@ -19,6 +19,7 @@ import mmpipe
 from mmpipe import untrusted
 from mmpipe.demo.access import LOGIN, UPLOAD, Access
 from mmpipe.demo.endpoints import endpoints
+from mmpipe.demo.errors import refuse_what_gradio_fails_on
 from mmpipe.demo.live_tab import STATIC
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.options import DemoOptions
@@ -120,6 +121,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, FastAPI):
             refuse_without_echo(route.app)  # Gradio's own routes
+            refuse_what_gradio_fails_on(route.app)
     return app
 
 

@@ -7,8 +7,12 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from mmpipe.errors import MmpipeError
 from mmpipe.logs import without_text
@@ -42,6 +46,22 @@ def gradio_without_text() -> Iterator[None]:
     finally:
         for module in modules:
             module.traceback = traceback
+
+
+def refuse_what_gradio_fails_on(app: FastAPI) -> None:
+    """Have ``app``, Gradio's, answer 400 to requests that no page of its own makes, and that its routes look at without
+    a check: a function that does not exist, a list for a name. It would be its error, with a hundred lines in the log.
+    What our handlers raise does not come here: Gradio catches it."""
+
+    async def refuse(_: Request, error: Exception) -> JSONResponse:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        logger.warning(
+            "a request was refused: %s in %s", type(error).__name__, f"{Path(frame.filename).name}:{frame.name}"
+        )
+        return JSONResponse({"detail": "That is no request that the page makes."}, 400)
+
+    for kind in (AttributeError, LookupError, TypeError, ValueError):
+        app.add_exception_handler(kind, refuse)
 
 
 def _log_what_is_handled(*_: object, **__: object) -> None:

@@ -359,3 +359,18 @@ def test_what_was_sent_is_neither_sent_back_nor_a_reason_to_fail(visit: Callable
         answer = visitor.post(path, content=body)
         assert answer.status_code in (400, 404, 405, 422), (path, body[:20])
         assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/gradio_api/run/predict", {"fn_index": -1, "data": []}),
+        ("/gradio_api/run/predict", {"fn_index": 10**30, "data": []}),
+        ("/gradio_api/queue/join", {"fn_index": -1, "data": [], "session_hash": "a"}),
+    ],
+)
+def test_a_function_that_does_not_exist_is_a_bad_request(
+    visit: Callable[..., TestClient], path: str, body: dict[str, Any]
+) -> None:
+    answer = visit().post(path, json=body)
+    assert answer.status_code in (400, 404)
