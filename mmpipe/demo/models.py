@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: For what questions have in common with earlier ones: the last forty conversations or so.
+PREFIX_CACHE_BYTES = 64 << 20
 #: Translated and spoken once before the page says that it is ready: what most visitors begin with.
 WARM_PAIR = ("en", "pt")
 
@@ -258,6 +260,7 @@ class DemoModels:
     def _load_qa(self) -> MultimodalQA:
         for module in ("torch", "transformers"):
             require(module, "qa", "Asking about pictures")
+        from mmpipe.generation.options import EngineOptions
         from mmpipe.pipelines.multimodal_qa import MultimodalQA
 
         return MultimodalQA(
@@ -265,6 +268,7 @@ class DemoModels:
             translators=self._translators.get(),
             synthesizers=self._synthesizers.get(),
             batchers=self.live.batchers,
+            engine_options=EngineOptions(prefix_cache_bytes=PREFIX_CACHE_BYTES),
         )
 
 

@@ -15,6 +15,7 @@ from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.logs import without_text
 from mmpipe.pipelines.live import LiveModels
+from mmpipe.serve import memory
 from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.hosts import neighbourhood
@@ -269,8 +270,12 @@ class SessionManager:
 
     async def sweep_for_ever(self) -> None:
         with self._reloading_on_hangup():
+            trimmed_s = self.clock.now_s()
             while True:
                 await self.sweep()
+                if self.clock.now_s() - trimmed_s >= memory.TRIM_EVERY_S:
+                    await asyncio.to_thread(memory.trim)
+                    trimmed_s = self.clock.now_s()
                 await asyncio.sleep(SWEEP_S)
 
     @contextmanager

@@ -60,7 +60,7 @@ class StreamSegmenter:
         self._endpointer = Endpointer(self.options.vad)
         self._stream = vad.stream()
         self._pad = round(self.options.vad.pad_s * SPEECH_RATE_HZ)
-        self._held = np.zeros(0, np.float32)
+        self._room = self._held = np.zeros(0, np.float32)  # what is held is the beginning of the room
         self._held_from = 0  # place of _held[0] in the stream; like all places here, in samples
         self._start: int | None = None  # of the window: the utterance, or what of it is not final
         self._heard_to = 0  # end of the last window that was given out
@@ -84,7 +84,7 @@ class StreamSegmenter:
 
     def push(self, samples: np.ndarray) -> None:
         """Hear ``samples``, float32 of shape (n,)."""
-        self._held = np.concatenate([self._held, samples])
+        self._hold(samples)
         for span in self._endpointer.feed(self._stream.feed(samples)):
             self._close(span.start * FRAME - self._pad, span.end * FRAME + self._pad)
         since = self._endpointer.speaking_since
@@ -94,6 +94,21 @@ class StreamSegmenter:
             self._start, self._void_to = None, self._held_from + len(self._held)
             self._agreement.finish(())
         self._forget()
+
+    def _hold(self, samples: np.ndarray) -> None:
+        """Room grows by half of it: packets are many and small, and each would move all sound before it."""
+        length, wanted = len(self._held), len(self._held) + len(samples)
+        if wanted > len(self._room):
+            room = np.empty(max(wanted, len(self._room) * 3 // 2, 4 * SPEECH_RATE_HZ), np.float32)
+            room[:length] = self._held
+            self._room = room
+        self._room[length:wanted] = samples
+        self._held = self._room[:wanted]
+
+    def clear(self) -> None:
+        """Let go of all sound: nothing will be recognized any more."""
+        self._held_from += len(self._held)
+        self._room = self._held = np.zeros(0, np.float32)
 
     def finish(self) -> None:
         """No more sound will come."""
@@ -114,7 +129,11 @@ class StreamSegmenter:
         first = min(places, default=self._held_from + len(self._held) - self._pad - 2 * FRAME)
         drop = first - self._held_from
         if drop > SPEECH_RATE_HZ // 2:  # not for every packet
-            self._held, self._held_from = self._held[drop:].copy(), first
+            left = len(self._held) - drop
+            enough = 4 * max(left, 4 * SPEECH_RATE_HZ)
+            room = self._room if len(self._room) <= enough else np.empty(enough, np.float32)  # much came at once
+            room[:left] = self._held[drop:]
+            self._room, self._held, self._held_from = room, room[:left], first
 
     @property
     def ready(self) -> bool:
@@ -159,7 +178,7 @@ class StreamSegmenter:
         return earliest + quietest * _GAP + _GAP // 2
 
     def _window(self, start: int, end: int, *, last: bool = False, cut: bool = False) -> Window:
-        samples = self._held[start - self._held_from : end - self._held_from]
+        samples = self._held[start - self._held_from : end - self._held_from].copy()  # what is held moves on
         self._heard_to = end
         return Window(start / SPEECH_RATE_HZ, Audio(samples, SPEECH_RATE_HZ), last, cut)
 

@@ -206,6 +206,7 @@ class LiveSession:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._segmenter.clear()  # a server keeps the session for clients that come back
         self._emit(EndedEvent, reason=reason)
         self._events.put_nowait(None)
 

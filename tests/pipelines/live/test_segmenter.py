@@ -177,3 +177,40 @@ def test_while_words_become_final_a_long_utterance_is_never_cut(segmenter: Strea
             committed += segmenter.understood(window, read(window)).committed
     assert [word.text for word in committed] == [f"w{n}" for n in range(1, len(committed) + 1)]
     assert len(committed) > 100
+
+
+def test_a_window_keeps_its_sound_while_more_comes(segmenter: StreamSegmenter) -> None:
+    hear(segmenter, 1.0, speech=False)
+    segmenter.push(np.full(FRAME * 40, 0.75, np.float32))
+    window = segmenter.next_window()
+    assert window is not None
+    before = window.audio.samples.copy()
+    for _ in range(100):
+        segmenter.push(np.full(FRAME * 7, 0.6, np.float32))
+    hear(segmenter, 5.0, speech=False)
+    np.testing.assert_array_equal(window.audio.samples, before)
+
+
+def test_what_comes_in_pieces_of_any_size_is_heard_as_one(loud: Callable[[float], SileroVad]) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 10 * 16_000).astype(np.float32)
+    cut = StreamSegmenter(loud(0.0), SegmenterOptions(VAD, first_window_s=0.1, step_s=0.1))
+    at, size = 0, 1
+    while at < len(sound):
+        cut.push(sound[at : at + size])
+        at, size = at + size, size * 7 % 5_003 + 1
+    window = cut.next_window()
+    assert window is not None
+    start = round(window.start_s * 16_000)
+    np.testing.assert_array_equal(window.audio.samples, sound[start : start + len(window.audio.samples)])
+    assert len(window.audio.samples) > 5 * 16_000
+
+
+def test_room_is_given_back_after_much_came_at_once(segmenter: StreamSegmenter) -> None:
+    segmenter.push(np.zeros(600 * 16_000, np.float32))
+    for _ in range(40):
+        hear(segmenter, 1.0, speech=False)
+    assert segmenter._room.nbytes < 2e6
+    received_s = segmenter.received_s
+    segmenter.clear()
+    assert segmenter._room.nbytes == 0
+    assert segmenter.received_s == received_s
