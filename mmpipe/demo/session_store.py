@@ -43,7 +43,7 @@ class _Visit(Generic[T]):
     folder: Path
     used_s: float  # when last
     uploads: dict[Path, Path] = field(default_factory=dict)  # where Gradio put it -> the same in the folder
-    end: Timer | None = None
+    ends_s: float | None = None  # when, of who is away
 
 
 class SessionStore(Generic[T]):
@@ -70,6 +70,7 @@ class SessionStore(Generic[T]):
         self._max_visitors, self._max_bytes, self._clock = max_visitors, max_bytes, clock or MonotonicClock()
         self._visits: dict[str, _Visit[T]] = {}
         self._lock = Lock()
+        self._timer: Timer | None = None  # one for all who are away
         served = Path(get_upload_folder()).resolve()
         served.mkdir(parents=True, exist_ok=True)
         self._root = Path(mkdtemp(prefix=IN_USE, dir=served))
@@ -126,11 +127,11 @@ class SessionStore(Generic[T]):
         key = str(request.session_hash)
         with self._lock:
             visit = self._visits.get(key)
-            if visit is None or visit.end is not None:
+            if visit is None or visit.ends_s is not None:
                 return
-            visit.end = Timer(self._grace_s, self._end, (key,))
-            visit.end.daemon = True
-            visit.end.start()
+            visit.ends_s = self._clock.now_s() + self._grace_s
+            if self._timer is None:
+                self._wait(self._grace_s)
 
     def _visit(self, request: gr.Request) -> _Visit[T]:
         key, now_s = str(request.session_hash), self._clock.now_s()
@@ -141,9 +142,7 @@ class SessionStore(Generic[T]):
                 folder = Path(mkdtemp(dir=self._root))
                 visit = self._visits[key] = _Visit(self._make(folder), folder, now_s)
             visit.used_s = now_s
-            if visit.end is not None:
-                visit.end.cancel()
-                visit.end = None
+            visit.ends_s = None
             return visit
 
     def _make_room(self, key: str, now_s: float) -> None:
@@ -151,23 +150,33 @@ class SessionStore(Generic[T]):
         with self._lock:
             if key in self._visits or len(self._visits) < self._max_visitors:
                 return
-            away = [(visit.end is None, visit.used_s, other) for other, visit in self._visits.items()]
+            away = [(visit.ends_s is None, visit.used_s, other) for other, visit in self._visits.items()]
             here, used_s, oldest = min(away)
             if here and now_s - used_s < self._grace_s:
                 raise InputError("There are too many visitors at present. Try again in some minutes.")
             visit = self._visits.pop(oldest)
         self._clear(visit)
 
-    def _end(self, key: str) -> None:
+    def _wait(self, for_s: float) -> None:
+        """With the lock held."""
+        self._timer = Timer(for_s, self._end_visits)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end_visits(self) -> None:
+        """Of those who have been away for long enough."""
         with self._lock:
-            if key not in self._visits or self._visits[key].end is None:  # made room, or is back again just now
-                return
-            visit = self._visits.pop(key)
-        self._clear(visit)
+            now_s = self._clock.now_s()
+            over = [key for key, visit in self._visits.items() if visit.ends_s is not None and visit.ends_s <= now_s]
+            visits = [self._visits.pop(key) for key in over]
+            later = [visit.ends_s for visit in self._visits.values() if visit.ends_s is not None]
+            self._timer = None
+            if later:
+                self._wait(min(later) - now_s)
+        for visit in visits:
+            self._clear(visit)
 
     def _clear(self, visit: _Visit[T]) -> None:
-        if visit.end is not None:
-            visit.end.cancel()
         with self._lock:
             shared = {path for other in self._visits.values() for path in other.uploads}
         visit.things.close()

@@ -87,6 +87,18 @@ def test_all_of_it_goes_when_the_visitor_has_gone(uploads: Path) -> None:
     assert sessions.of(visitor("ann")) is not things
 
 
+def test_many_who_left_share_one_thread_and_each_goes_in_turn(uploads: Path) -> None:
+    sessions = SessionStore(SessionState, grace_s=0.2)
+    states = [sessions.of(visitor(f"v{n}")) for n in range(50)]
+    before = threading.active_count()
+    for n in range(49):
+        sessions.left(visitor(f"v{n}"))
+    assert threading.active_count() <= before + 1
+    assert all(state.closed.wait(5) for state in states[:49])
+    assert not states[49].closed.is_set()
+    assert sessions._timer is None
+
+
 def test_who_comes_back_in_time_finds_everything(uploads: Path) -> None:
     sessions = SessionStore(SessionState, grace_s=600.0)
     own = sessions.claim(visitor("ann"), {"path": str(uploaded(uploads))})
