@@ -27,7 +27,7 @@ def create_app(
     """The application over ``manager``. It warms the models up when it starts, and ends the sessions when it stops.
 
     Args:
-        hub: the sessions.
+        manager: the sessions.
         network: who may ask for it.
         host: the address that it is served on.
     """

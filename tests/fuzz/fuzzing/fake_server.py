@@ -36,7 +36,7 @@ def serve() -> None:
     from mmpipe.serve.server import Server
 
     rig = _rig()
-    hub = rig.hub(
+    manager = rig.manager(
         MonotonicClock(),
         max_sessions=500,
         max_connections=500,
@@ -50,7 +50,7 @@ def serve() -> None:
     )
     listening = socket.create_server(("127.0.0.1", 0))
     _say(listening.getsockname()[1])
-    Server(hub, port=0).run([listening])
+    Server(manager, port=0).run([listening])
 
 
 def demo(*, login: bool) -> None:
