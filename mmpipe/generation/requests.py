@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from mmpipe.errors import InputError
@@ -32,6 +33,38 @@ class Grammar(Protocol):
 
     def start(self) -> Constraint:
         """The constraint of a new answer."""
+
+
+class ForcedTokens:
+    """A :class:`Grammar` that leaves no choice: an answer that was given is gone through again, to be looked into.
+
+    Args:
+        token_ids: of the answer, at least one.
+    """
+
+    def __init__(self, token_ids: Sequence[int]) -> None:
+        self._token_ids = tuple(token_ids)
+
+    def start(self) -> Constraint:
+        return _Forced(self._token_ids)
+
+
+class _Forced:
+    def __init__(self, token_ids: Sequence[int]) -> None:
+        self._token_ids, self._taken = token_ids, 0
+
+    def restrict(self, logits: Tensor) -> None:
+        token_id = self._token_ids[self._taken]
+        wanted = logits[token_id].clone()
+        logits.fill_(-torch.inf)
+        logits[token_id] = wanted
+
+    def accept(self, token_id: int) -> None:
+        self._taken += 1
+
+    @property
+    def finished(self) -> bool:
+        return self._taken == len(self._token_ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

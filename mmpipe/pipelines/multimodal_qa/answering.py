@@ -16,7 +16,8 @@ from mmpipe.fusion.confidence import shares
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.grammar import GrammarCompiler
 from mmpipe.generation.likelihood import Choices
-from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt
+from mmpipe.generation.requests import Finish, ForcedTokens, Generation, GenerationRequest, Prompt
+from mmpipe.generation.sampling import SamplingOptions
 from mmpipe.generation.streams import GenerationStream
 from mmpipe.pipelines.multimodal_qa.helpers import Lazy
 from mmpipe.pipelines.multimodal_qa.question import Question
@@ -36,7 +37,8 @@ Confidence = Callable[[str, Sequence[float], Sequence[ImageFeatures]], float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Said:
-    """``text`` in ``language`` (None: not known), to be told; ``said``: what the language model said itself."""
+    """``text`` in ``language`` (None: not known), to be told; ``said``: what the language model said itself, if it did
+    in its own words as ``token_ids``."""
 
     text: str
     said: str
@@ -46,6 +48,7 @@ class Said:
     read: tuple[TextLine, ...] = ()
     choices: Mapping[str, float] = field(default_factory=dict)
     data: Any = None
+    token_ids: tuple[int, ...] = ()
 
 
 class Answerer:
@@ -79,10 +82,21 @@ class Answerer:
         return self.judge(stream.result(), features)
 
     def trace(
-        self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream
+        self,
+        prompt: Prompt,
+        features: Sequence[ImageFeatures],
+        question: Question,
+        out: AnswerStream,
+        token_ids: Sequence[int] = (),
     ) -> tuple[Said, Generation]:
-        """What :meth:`say` gives, and how it came to be, with attention."""
-        request = GenerationRequest(prompt, question.max_new_tokens, question.sampling, trace_attention=True)
+        """What :meth:`say` gives, and how it came to be, with attention. ``token_ids``: the answer, if it was given."""
+        request = GenerationRequest(
+            prompt,
+            question.max_new_tokens,
+            SamplingOptions() if token_ids else question.sampling,
+            grammar=ForcedTokens(token_ids) if token_ids else None,
+            trace_attention=True,
+        )
         generation = self._submit(request, out).result()
         return self.judge(generation, features), generation
 
@@ -91,10 +105,10 @@ class Answerer:
         said = _finished(generation).text.strip()
         sure = self._confidence(said, generation.logprobs, features)
         if _REFUSES.match(said):
-            return Said(said or REFUSAL, said, sure, refused=True)
+            return Said(said or REFUSAL, said, sure, refused=True, token_ids=generation.token_ids)
         if sure < self._threshold and not is_long(said):
-            return Said(REFUSAL, said, sure, refused=True)
-        return Said(said, said, sure)
+            return Said(REFUSAL, said, sure, refused=True, token_ids=generation.token_ids)
+        return Said(said, said, sure, token_ids=generation.token_ids)
 
     def choose(self, prompt: Prompt, choices: Sequence[str], english: Sequence[str], language: str) -> Said:
         """One of ``choices``, which are in ``language`` what ``english`` is in English, by likelihood.

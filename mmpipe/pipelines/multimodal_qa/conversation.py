@@ -30,7 +30,7 @@ class Conversation:
     def __init__(self, qa: MultimodalQA) -> None:
         self._qa = qa
         self._messages: tuple[Message, ...] = ()
-        self._answered: Question | None = None
+        self._answered: tuple[Question, Said] | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -66,15 +66,17 @@ class Conversation:
         return self._qa.submit(whole, then=partial(self._remember, whole))
 
     def explain(self) -> Evidence:
-        """What the last answer rests on, in the light of all that was said before it. Takes seconds a picture.
+        """What the last answer rests on, as it was given, in the light of all that was said before it. Takes seconds a
+        picture.
 
-        Raises: as :meth:`MultimodalQA.explain <mmpipe.MultimodalQA.explain>`; InputError: there is no answer yet.
+        Raises: as :meth:`MultimodalQA.explain <mmpipe.MultimodalQA.explain>`; InputError: there is no answer yet, or
+        it was read in the picture.
         """
         if self._answered is None:
             raise InputError("There is no answer yet. Ask something about a picture first.")
-        return self._qa.evidence(self._answered)
+        return self._qa.evidence(*self._answered)
 
     def _remember(self, question: Question, asked: Understood, said: Said) -> None:
         english = said.said if said.choices and not said.refused else said.text
         self._messages = (*asked.messages, Message("assistant", english))
-        self._answered = question
+        self._answered = question, said

@@ -174,16 +174,22 @@ class MultimodalQA:
         """
         return self.evidence(Question.about(images, question, **options))
 
-    def evidence(self, question: Question) -> Evidence:
-        """:meth:`explain` for the last message of a conversation. Raises: as :meth:`explain`."""
+    def evidence(self, question: Question, given: Said | None = None) -> Evidence:
+        """:meth:`explain` for the last message of a conversation. ``given``: the answer, if it was given already.
+
+        Raises: as :meth:`explain`; InputError: the answer was read in the picture.
+        """
         if not question.form_is_free:
             raise InputError("Evidence is for answers in the model's own words: leave the choices or the schema out.")
+        if given is not None and not given.token_ids:
+            raise InputError("Evidence is for what the language model says; this answer was read in the picture.")
         asked, to, out = *self._understand(question), AnswerStream()
         chat = self._rendered(asked, question.max_new_tokens)
         pictures = [load(medium.item) for medium in chat.media]
         features = self.image_encoder.look(pictures)
         new = features[-len(asked.new_pictures) :]
-        said, generation = self._answerer.trace(self.model.prompt(chat, features), new, question, out)
+        prompt, tokens = self.model.prompt(chat, features), given.token_ids if given is not None else ()
+        said, generation = self._answerer.trace(prompt, new, question, out, tokens)
         scene = Scene(asked.english, chat, pictures, features, generation)
         return explain(self.model, self.image_encoder, self.engine, self._told(question, asked, said, to, out), scene)
 

@@ -15,6 +15,7 @@ from mmpipe import Image, MultimodalQA
 from mmpipe.errors import InputError, OutputError
 from mmpipe.evaluate import evidence_bench
 from mmpipe.evaluate.fusion import Shown
+from mmpipe.generation.sampling import SamplingOptions
 from mmpipe.pipelines.multimodal_qa.explaining import GRID, class_activation, cover
 from mmpipe.vision import images
 
@@ -69,6 +70,24 @@ def test_a_conversation_explains_its_last_answer_by_all_that_was_shown(qa: Multi
     assert [found.label for found in evidence.pictures] == ["red thing", "blue thing"]
     assert evidence.answer.confidence == pytest.approx(answer.confidence, rel=1e-3)
     assert talk.messages == before
+
+
+def test_an_answer_that_was_drawn_is_explained_as_it_was_given(qa: MultimodalQA, parts: Any) -> None:
+    talk = qa.conversation()
+    drawn = SamplingOptions(temperature=3.0)  # another answer each time
+    answers = {qa.ask(parts.RED, "What is this?", sampling=drawn, max_new_tokens=8).text for _ in range(3)}
+    assert len(answers) > 1
+    given = talk.ask("What is this?", parts.RED, sampling=drawn, max_new_tokens=8)
+    evidence = talk.explain()
+    assert evidence.answer.text == given.text
+    assert evidence.answer.confidence == pytest.approx(given.confidence, rel=1e-3)
+
+
+def test_an_answer_that_was_read_was_not_generated(qa: MultimodalQA, parts: Any) -> None:
+    talk = qa.conversation()
+    assert talk.ask("What does it say?", parts.RED).read is not None
+    with pytest.raises(InputError, match="read in the picture"):
+        talk.explain()
 
 
 def test_the_class_activation_adds_up_to_the_logit(parts: Any) -> None:
