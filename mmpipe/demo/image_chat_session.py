@@ -106,10 +106,13 @@ class ImageChatSession:
         with self._turn(Turn(f"Translate the text into {name(to)}.", tuple(pictures))):
             yield
             reader = await _aside(lambda: models.reader)
+            from mmpipe.pipelines.multimodal_qa.image_encoding import load_in_full
+
             for picture in pictures:
-                if not await _aside(reader.read, _untrusted(picture)):
+                image = await _aside(load_in_full, _untrusted(picture))
+                if not (lines := await _aside(reader.read, image)):
                     raise InputError("There is no text in the picture that can be read. Try a sharper or larger one.")
-                translated = await _aside(reader.translate, _untrusted(picture), to)
+                translated = await _aside(reader.translate, image, to, lines=lines)
                 path = self._path(f"{picture.stem}.{to}.png")
                 await _aside(images.save, translated, path)
                 self._update(drawn=(*self.turns[-1].drawn, path))

@@ -177,6 +177,33 @@ def models(*talks: Talk) -> Any:
     return SimpleNamespace(qa=SimpleNamespace(conversation=lambda: next(left)))
 
 
+def test_a_picture_is_decoded_and_read_once_to_be_translated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, read = list[object](), list[Image]()
+    line = TextLine("Exit", ((0, 0), (9, 0), (9, 9), (0, 9)), 0.9)
+    image = Image(np.zeros((10, 10, 3), np.uint8))
+
+    def load(given: object) -> Image:
+        decoded.append(given)
+        return image
+
+    monkeypatch.setattr("mmpipe.pipelines.multimodal_qa.image_encoding.load_in_full", load)
+
+    class Reader:
+        def read(self, given: Image) -> tuple[TextLine, ...]:
+            read.append(given)
+            return (line,)
+
+        def translate(self, given: Image, to: str, *, lines: tuple[TextLine, ...]) -> Image:
+            assert given is image
+            assert (to, lines) == ("pt", (line,))
+            return given
+
+    session = ImageChatSession(tmp_path)
+    follow(lambda: session.translate(SimpleNamespace(reader=Reader()), [Path("sign.png")], "pt"))  # type: ignore[arg-type]
+    assert session.turns[-1].problem == ""
+    assert len(session.turns[-1].drawn) == len(decoded) == len(read) == 1
+
+
 def follow(way: Callable[[], AsyncIterator[None]], look: Callable[[], object] = lambda: None) -> list[object]:
     async def through() -> list[object]:
         return [look() async for _ in way()]

@@ -53,10 +53,21 @@ class PictureReader:
         """
         return self._helpers.read([load_in_full(picture)])[0]
 
-    def translate(self, picture: ImageSource, to: str, source: str | None = None) -> Image:
+    def translate(
+        self,
+        picture: ImageSource,
+        to: str,
+        source: str | None = None,
+        *,
+        lines: Sequence[TextLine] | None = None,
+    ) -> Image:
         """``picture`` with the text in it in another language. Without text, it is as it was.
 
-        ``to``, ``source``: languages in ISO 639-1; ``source`` None: find it out.
+        Args:
+            picture: where the text stands.
+            to: language of the translation (ISO 639-1).
+            source: language of the text; None: find it out.
+            lines: what :meth:`read` found in the picture as :func:`load_in_full` gives it; None: read it.
 
         Raises:
             ImageError: it is no picture that can be read.
@@ -65,7 +76,7 @@ class PictureReader:
             MissingDependencyError: the extra ``ocr`` is not installed.
         """
         loaded = load_in_full(picture)
-        lines = self.read(loaded)
+        lines = self.read(loaded) if lines is None else lines
         if not lines:
             return loaded
         source = source or detect_language("\n".join(line.text for line in lines))
