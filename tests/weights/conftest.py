@@ -32,7 +32,7 @@ class FakeWeb:
     def __init__(self) -> None:
         self.pages: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.asked: Counter[str] = Counter()
-        self.endless: dict[str, tuple[bytes, int]] = {}
+        self.endless: dict[str, tuple[bytes, int, int]] = {}
         self.sent: Counter[str] = Counter()
         self.stalls: set[str] = set()
         self.stalled = threading.Event()
@@ -55,7 +55,7 @@ class FakeWeb:
         self, path: str, size_bytes: int, status: int = 200, piece: bytes = bytes(1 << 16), **headers: str
     ) -> None:
         self.put(path, b"weights", **headers)  # of that length, if one asks before
-        self.endless[path] = piece * -(-size_bytes // len(piece)), status
+        self.endless[path] = piece * -(-(1 << 16) // len(piece)), size_bytes, status
 
     def put_wheel(self, package: str, wheel: Path) -> str:
         """Offer ``wheel`` as the only one of ``package``, and give its path."""
@@ -109,8 +109,8 @@ class FakeWeb:
                     self.send_error(404)
                     return
                 content, headers = web.pages[path]
-                rest, status = web.endless.get(path, (b"", 200))
-                length = {} if rest and body else {"Content-Length": str(len(content))}
+                piece, size_bytes, status = web.endless.get(path, (b"", 0, 200))
+                length = {} if piece and body else {"Content-Length": str(len(content))}
                 self.send_response(status)
                 for name, value in {**length, **headers}.items():
                     self.send_header(name, value)
@@ -119,9 +119,9 @@ class FakeWeb:
                     return
                 half = len(content) // 2
                 try:
-                    for at in range(0, len(rest), 1 << 16):
-                        self.wfile.write(rest[at : at + (1 << 16)])
-                        web.sent[path] += 1 << 16
+                    while web.sent[path] < size_bytes:
+                        self.wfile.write(piece)
+                        web.sent[path] += len(piece)
                     self.wfile.write(content[:half])
                     if path in web.stalls:
                         web.stalled.set()

@@ -20,7 +20,7 @@ from mmpipe.weights.manifest import File, Part, Source
 
 MB = 1 << 20
 MAX_BYTES = MB
-ENDLESS = 64 * MB  # more than sockets hold
+ENDLESS = 8_000 * MB  # more than sockets hold, and than npm takes until it is stopped
 NOISE = bytes(range(256)) * 16
 
 
