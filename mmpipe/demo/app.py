@@ -38,6 +38,9 @@ FORM_BYTES = 65_536
 #: Four hours of captions with the times of their words have 7 MB.
 MAX_SUBTITLES_BYTES = 8_000_000
 MAX_LOGIN_BYTES = 16_384
+#: Pages of which Gradio remembers how their components stand: 85 kB each, and it would keep ten thousand of them. The
+#: page that was silent the longest is forgotten first, and its components are then as they are at the beginning.
+MAX_PAGE_STATES = 256
 
 #: Gradio's page has scripts and styles in it, and makes functions of what a component's script says. Nothing comes from
 #: elsewhere, nothing goes elsewhere, and nobody shows the page within another.
@@ -101,6 +104,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
 
     page = build_page(models)
     page.queue(max_size=options.max_queued)
+    page.state_session_capacity = MAX_PAGE_STATES
     gr.mount_gradio_app(
         app,
         page,

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from mmpipe.demo.options import DemoOptions
 from mmpipe.extras import require
 from mmpipe.logs import private_logs
+from mmpipe.memory import bound_heap
 from mmpipe.serve.listening import address, listen
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def run(
         MissingDependencyError: the extra "demo" is not installed.
     """
     options = options or DemoOptions()
+    bound_heap()
     with ExitStack() as stack:
         # Taken before anything is loaded, so that a mistake shows at once and the first visitor only has to wait.
         listening = stack.enter_context(listen(options.host, options.port))

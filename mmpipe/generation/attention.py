@@ -2,9 +2,9 @@
 
 A pass of the language model sees the tokens of all sequences behind each other, (1, t, width): the newest token of each
 sequence that is being answered, and chunks of prompts that are being read. Everything but attention works on tokens, so
-no pass computes padding, and the matrix products are as large as they can be. Only attention must know which token
-belongs to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register such a
-function under a name and hands it the keyword arguments of the forward pass.
+nearly no pass computes padding, and the matrix products are as large as they can be. Only attention must know which
+token belongs to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register
+such a function under a name and hands it the keyword arguments of the forward pass.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def packed_attention(
     for part in packed.parts:
         mine = slice(part.start, part.stop)
         out[mine] = part.attend(layer, query[0, :, mine], key[0, :, mine], value[0, :, mine], scaling)
+    out[packed.parts[-1].stop :] = 0  # rows that only pad the pass
     for trace in packed.traces:
         keys = trace.data[layer, 0]
         grouped = query[0, :, trace.token].reshape(keys.shape[0], -1, keys.shape[-1])

@@ -39,6 +39,11 @@ class CacheShape:
         return cls(config.num_hidden_layers, config.num_key_value_heads, head_width, model.dtype, model.device)
 
     @property
+    def compiles_for_sizes(self) -> bool:
+        """Whether a matrix product is compiled for the number of its rows, and kept: as oneDNN does in bfloat16."""
+        return self.device.type == "cpu" and self.dtype is not torch.float32
+
+    @property
     def token_bytes(self) -> int:
         return 2 * self.layers * self.heads * self.head_width * self.dtype.itemsize
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.extras import require
 from mmpipe.generation.conversion import converted, quiet, sha256
+from mmpipe.memory import bound_kernel_cache
 from mmpipe.weights import fetch
 
 torch = require("torch", "qa", "A language model")
@@ -63,6 +64,7 @@ class LanguageModel:
         """
         if dtype not in DTYPES:
             raise InputError(f"Unknown dtype {dtype!r}. Known: {', '.join(DTYPES)}.")
+        bound_kernel_cache()
         path = fetch(weights)
         ggufs = [path] if path.is_file() else sorted(path.glob("*.gguf"))
         folder = converted(ggufs[0]) if ggufs else path

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
 from mmpipe.generation.attention import DecodeBatch, Packed, PrefillChunk, Trace
@@ -29,6 +30,9 @@ from mmpipe.generation.sequences import GenerationSequence, ScoreSequence, Token
 from mmpipe.logs import without_text
 
 logger = logging.getLogger(__name__)
+
+#: Rows. Up to so many, a pass gets the next power of two; more get a multiple of it.
+_PADDING = 16
 
 
 @dataclass(slots=True)
@@ -241,28 +245,35 @@ class Scheduler:
 
     def _forward(self, plan: _Pass) -> Tensor:
         """Logits where they are wanted, float32 (kept, vocabulary)."""
-        device = self._shape.device
-        with self._seeing(plan):
+        device, tokens = self._shape.device, self._rows(len(plan.positions))
+        embeddings, positions = torch.cat(plan.embeddings), torch.zeros(tokens, dtype=torch.long)
+        positions[: len(plan.positions)] = torch.tensor(plan.positions)
+        keep = plan.keep + plan.keep[-1:] * (self._rows(len(plan.keep)) - len(plan.keep))
+        with self._seeing(plan, tokens):
             out = self._model(
-                inputs_embeds=torch.cat(plan.embeddings)[None],
-                position_ids=torch.tensor(plan.positions, device=device)[None],
+                inputs_embeds=pad(embeddings, (0, 0, 0, tokens - len(embeddings)))[None],
+                position_ids=positions.to(device)[None],
                 attention_mask=self._skip_mask,
                 use_cache=False,
-                logits_to_keep=torch.tensor(plan.keep, dtype=torch.long, device=device),
+                logits_to_keep=torch.tensor(keep, dtype=torch.long, device=device),
                 packed=Packed(plan.parts, list(plan.traces.values())),
             )
-        return out.logits[0].float()  # type: ignore[no-any-return]
+        return out.logits[0, : len(plan.keep)].float()  # type: ignore[no-any-return]
 
-    def _seeing(self, plan: _Pass) -> Any:
+    def _rows(self, count: int) -> int:
+        """How many rows the matrices of a pass get that needs ``count``."""
+        return padded(count) if self._shape.compiles_for_sizes else count
+
+    def _seeing(self, plan: _Pass, tokens: int) -> Any:
         """The strategy's context, in which tokens see the pictures of their own sequence."""
         if self._attending is None or not plan.memories:
             return nullcontext()
         device, dtype = self._shape.device, self._shape.dtype
         memory = torch.cat([memory.to(device, dtype) for memory, _ in plan.memories])
-        sees = torch.zeros(1, len(plan.positions), len(memory), dtype=torch.bool, device=device)
+        sees = torch.zeros(1, tokens, len(memory), dtype=torch.bool, device=device)
         first = 0
-        for own, tokens in plan.memories:
-            sees[:, tokens, first : first + len(own)] = True
+        for own, looking in plan.memories:
+            sees[:, looking, first : first + len(own)] = True
             first += len(own)
         return self._attending(memory, sees)
 
@@ -354,6 +365,17 @@ class Scheduler:
                 reused_tokens=sequence.reused_tokens,
             )
             self._changed.notify_all()
+
+
+def padded(count: int) -> int:
+    """The number of rows that stands for ``count``: at most as many more as keep a pass about as long.
+
+    One of 24 up to 512, so that what is compiled and kept for a size stays small, and is there already.
+    """
+    if count <= _PADDING:
+        return 1 << (count - 1).bit_length() if count else 0
+    step = _PADDING if count <= 8 * _PADDING else 2 * _PADDING
+    return -(-count // step) * step
 
 
 def _explained(error: BaseException) -> MmpipeError:

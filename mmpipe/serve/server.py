@@ -7,6 +7,7 @@ import logging
 from contextlib import ExitStack, suppress
 
 from mmpipe.logs import private_logs
+from mmpipe.memory import bound_heap
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.hosts import LOOPBACK
@@ -66,6 +67,7 @@ def run(
         InputError: the address cannot be used, or the folder for transcripts cannot be made.
     """
     options = options or ServeOptions()
+    bound_heap()
     if host not in LOOPBACK and not (options.api_keys or options.keys_file):
         logger.warning("everybody who reaches %s may use this server: give API keys to change that", host)
     sockets = [listen(host, port)]

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
+from mmpipe import memory
 from mmpipe.batching import BatcherStats, Clock, MonotonicClock
 from mmpipe.errors import InputError, MmpipeError
 from mmpipe.logs import without_text
 from mmpipe.pipelines.live import LiveModels
-from mmpipe.serve import memory
 from mmpipe.serve.access import RETRY_AFTER_S, Access, Caller, RefusedError, WaitingRoom, is_loopback
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.hosts import neighbourhood

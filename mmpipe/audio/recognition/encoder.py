@@ -12,6 +12,7 @@ import numpy as np
 
 from mmpipe.audio.features import WHISPER_FRAMES_PER_S, WHISPER_HOP, WHISPER_MAX_FRAMES, whisper_log_mel
 from mmpipe.errors import InputError
+from mmpipe.memory import bound_kernel_cache
 from mmpipe.stage import Stage
 from mmpipe.types import SPEECH_RATE_HZ, Audio
 from mmpipe.weights import fetch
@@ -50,6 +51,7 @@ class SpeechEncoder(Stage[Audio, "NDArray[np.float32]"]):
     ) -> None:
         import ctranslate2
 
+        bound_kernel_cache()
         folder = fetch(weights)
         try:
             self._model = ctranslate2.models.Whisper(

@@ -24,6 +24,7 @@ import numpy as np
 
 from mmpipe.audio.features import WHISPER_FRAMES_PER_S, WHISPER_HOP, WHISPER_MAX_FRAMES, whisper_log_mel
 from mmpipe.errors import InputError, LanguageError
+from mmpipe.memory import bound_kernel_cache
 from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, SpeechWindow, Word
 from mmpipe.weights import fetch
@@ -69,6 +70,7 @@ class Whisper(Recognizer):
         import ctranslate2
         import tokenizers
 
+        bound_kernel_cache()
         self.options = options or WhisperOptions()
         folder = fetch(weights)
         tokenizer = folder / "tokenizer.json"
