@@ -14,12 +14,7 @@ from typing import Any
 #: Between two calls of :func:`trim`. A server with three live sessions held 720 MB after two minutes, 625 MB with it.
 TRIM_EVERY_S = 30.0
 
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-#: What is at least as large is asked of the system, and given back to it when it is freed.
-_MAPPED_BYTES = 1 << 20
-#: Free at the end of an arena, before it is given back at once; :func:`trim` gives back the rest.
-_SPARE_BYTES = 16 << 20
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 #: What oneDNN compiles for a shape of matrices takes one to two megabytes, and it keeps 1024 of them unless told.
 _KERNELS = 32
@@ -36,7 +31,7 @@ def bound_kernel_cache() -> None:
 
 
 def bound_heap() -> None:
-    """Have the C library keep as many heaps as there are processors, and map what is large. Before threads are started.
+    """Have the C library keep as many heaps as there are processors. To be called before threads are started.
 
     By itself it makes eight heaps for each processor, one for nearly every thread of a server, and each keeps what its
     thread once needed most. Nothing where the C library is not glibc, or the user has set ``MALLOC_ARENA_MAX``.
@@ -44,8 +39,6 @@ def bound_heap() -> None:
     mallopt = _function("mallopt")
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
-        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
 def trim() -> None:

@@ -40,7 +40,7 @@ MAX_SUBTITLES_BYTES = 8_000_000
 MAX_LOGIN_BYTES = 16_384
 #: Pages of which Gradio remembers how their components stand: 85 kB each, and it would keep ten thousand of them. The
 #: page that was silent the longest is forgotten first, and its components are then as they are at the beginning.
-MAX_PAGE_STATES = 256
+MAX_PAGE_STATES = 128
 
 #: Gradio's page has scripts and styles in it, and makes functions of what a component's script says. Nothing comes from
 #: elsewhere, nothing goes elsewhere, and nobody shows the page within another.

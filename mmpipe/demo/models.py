@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: For what questions have in common with earlier ones: the last forty conversations or so.
-PREFIX_CACHE_BYTES = 64 << 20
+#: For what questions have in common with earlier ones: the last twenty conversations or so.
+PREFIX_CACHE_BYTES = 32 << 20
 #: Translated and spoken once before the page says that it is ready: what most visitors begin with.
 WARM_PAIR = ("en", "pt")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mmpipe.audio.synthesis.kokoro_phonemes import phonemiser
-from mmpipe.audio.synthesis.onnx_session import open_session
+from mmpipe.audio.synthesis.onnx_session import OnnxSession
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
@@ -67,7 +67,7 @@ class Kokoro(Synthesizer):
             vocabulary = json.loads((self._folder / "vocab.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise WeightsError(f"No Kokoro model in {self._folder}: {error}. Fetch it: mmpipe pull kokoro") from error
-        self._session = open_session(self._folder / "model.onnx", threads)
+        self._session = OnnxSession(self._folder / "model.onnx", threads)
         self._ids: dict[str, int] = vocabulary.get("vocab", vocabulary)
         self._phonemiser = lru_cache(phonemiser)
         self._style = lru_cache(self._load_style)
@@ -98,12 +98,12 @@ class Kokoro(Synthesizer):
 
     def _infer(self, ids: list[int], styles: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
         (samples,) = self._session.run(
-            ["audio"],
             {
                 "tokens": np.array([[_PAD, *ids, _PAD]], np.int64),
                 "style": styles[len(ids) - 1][np.newaxis],
                 "speed": np.array([speed], np.float32),
             },
+            ["audio"],
         )
         return np.asarray(samples, np.float32)
 

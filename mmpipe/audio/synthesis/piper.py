@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmpipe.audio.synthesis.onnx_session import open_session
+from mmpipe.audio.synthesis.onnx_session import OnnxSession
 from mmpipe.audio.synthesis.phonemes import phonemes
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.stage import Synthesizer
@@ -42,7 +42,7 @@ class Piper(Synthesizer):
 
     def __init__(self, weights: Path | None = None, threads: int = 2) -> None:
         model, config = _load_config(weights or fetch("piper-en-joe"))
-        self._session = open_session(model, threads)
+        self._session = OnnxSession(model, threads)
         try:
             self.rate_hz = int(config["audio"]["sample_rate"])
             self._ids: dict[str, list[int]] = config["phoneme_id_map"]
@@ -88,7 +88,7 @@ class Piper(Synthesizer):
         }
         if self._several:
             inputs["sid"] = np.array([self._speakers.get(voice, 0)], np.int64)
-        (samples,) = self._session.run(None, inputs)
+        (samples,) = self._session.run(inputs)
         return Audio(np.asarray(samples, np.float32).reshape(-1), self.rate_hz)
 
     def _tokens(self, text: str) -> list[int]:

@@ -176,7 +176,7 @@ def test_built_in_engines_are_chosen_by_language_and_voice(built_in):
 
 def test_built_in_languages_are_told_without_loading_a_model(built_in, monkeypatch):
     engines = [built_in.choose(language)[0] for language in ("pt", "de")]
-    monkeypatch.setattr("mmpipe.audio.synthesis.kokoro.open_session", None)
+    monkeypatch.setattr("mmpipe.audio.synthesis.kokoro.OnnxSession", None)
     with TextToSpeech() as speaker:
         assert speaker.languages() == sorted({language for engine in engines for language in engine.voices})
 
