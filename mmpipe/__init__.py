@@ -20,6 +20,7 @@ _PUBLIC = {
     "ClientOptions": "mmpipe.client",
     "CommittedEvent": "mmpipe.pipelines.live",
     "EndedEvent": "mmpipe.pipelines.live",
+    "Engines": "mmpipe.pipelines.engines",
     "EngineOptions": "mmpipe.generation.options",
     "Event": "mmpipe.pipelines.live",
     "GenerationEngine": "mmpipe.generation.engine",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from mmpipe.generation.requests import GenerationRequest as GenerationRequest
     from mmpipe.generation.requests import Prompt as Prompt
     from mmpipe.generation.sampling import SamplingOptions as SamplingOptions
+    from mmpipe.pipelines.engines import Engines as Engines
     from mmpipe.pipelines.live import CommittedEvent as CommittedEvent
     from mmpipe.pipelines.live import EndedEvent as EndedEvent
     from mmpipe.pipelines.live import Event as Event

@@ -41,6 +41,15 @@ def bound_heap() -> None:
         mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
+def resident_bytes() -> int:
+    """Of this process, in memory. 0 where psutil is not installed."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    return int(psutil.Process().memory_info().rss)
+
+
 def trim() -> None:
     """Give back what is free. Nothing where the C library is not glibc."""
     malloc_trim = _function("malloc_trim")

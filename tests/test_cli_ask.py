@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def made(monkeypatch: pytest.MonkeyPatch, loaded: MultimodalQA) -> list[dict[str
     wanted: list[dict[str, Any]] = []
 
     class Loaded:
-        def __init__(self, model: Path | None, **options: Any) -> None:
-            wanted.append({"model": model, **options})
+        def __init__(self, _: object, **options: Any) -> None:
+            wanted[-1] |= options
 
         def __enter__(self) -> MultimodalQA:
             return loaded
@@ -56,6 +57,11 @@ def made(monkeypatch: pytest.MonkeyPatch, loaded: MultimodalQA) -> list[dict[str
         def __exit__(self, *_: object) -> None:
             pass
 
+    def engines(**options: Any) -> AbstractContextManager[None]:
+        wanted.append(options)
+        return nullcontext()
+
+    monkeypatch.setattr("mmpipe.pipelines.engines.Engines", engines)
     monkeypatch.setattr("mmpipe.pipelines.multimodal_qa.MultimodalQA", Loaded)
     return wanted
 
@@ -257,7 +263,7 @@ def test_options_reach_the_pipeline(koala: Path, tmp_path: Path, made: list[dict
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "boolean"}')
     assert run(koala, "Is it an animal?", "--schema", schema, "--threshold", "0.2").stdout in ("true\n", "false\n")
-    assert made == [{"model": None, "threshold": 0.2}]
+    assert made == [{"fused_model": None, "interactive": True, "threshold": 0.2}]
 
 
 def test_wrong_words_are_refused(koala: Path, tmp_path: Path) -> None:

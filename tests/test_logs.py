@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import mmpipe
-from mmpipe import SpeechTranslator
+from mmpipe import Engines, SpeechTranslator
 from mmpipe.audio import media
 from mmpipe.audio.recognition.whisper import Whisper, WhisperOptions
 from mmpipe.audio.synthesis.kokoro import Kokoro
@@ -226,8 +226,8 @@ def test_a_recording_that_fails_is_told_to_its_owner_alone(
     ear: Ear, upper: Upper, beep: Beep, told: str | None, librivox: list[Clip], written: Any
 ) -> None:
     glossary = Glossary([Term("glossary", f"{SECRET}s")])
-    engines: dict[str, Any] = {"recognizer": ear, "translators": [upper], "synthesizers": [beep]}
-    with SpeechTranslator("pt", source="en", glossary=glossary, **engines) as translate:
+    engines = Engines(ear, translators=[upper], synthesizers=[beep])
+    with engines, SpeechTranslator("pt", engines, source="en", glossary=glossary) as translate:
         if told is None:
             translate(librivox[0].path)
         else:

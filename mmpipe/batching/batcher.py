@@ -179,6 +179,11 @@ class Batcher(Generic[In, Out]):
         return list(self.map(items, session=session, priority=priority))
 
     @property
+    def options(self) -> BatchOptions:
+        """The bounds of batch and queue."""
+        return self._worker.options
+
+    @property
     def stats(self) -> BatcherStats:
         """A snapshot of what was done so far."""
         return self._worker.stats()

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,16 +117,21 @@ def ask(
             _converse(qa.conversation(), images, options, as_json)
 
 
-def _loaded(adapter: Path | None, threshold: float | None) -> MultimodalQA:
+@contextmanager
+def _loaded(adapter: Path | None, threshold: float | None) -> Iterator[MultimodalQA]:
     """What answers. The first time it takes minutes, and whoever waits sees what for."""
+    from mmpipe.pipelines.engines import Engines
     from mmpipe.pipelines.multimodal_qa import MultimodalQA
     from mmpipe.weights import fetch
 
     with downloading() as report:
         for model in _MODELS:
             fetch(model, progress=report)
+    engines = Engines(fused_model=adapter, interactive=True)
     with err.status("Loading the models"):
-        return MultimodalQA(adapter, threshold=threshold)
+        qa = MultimodalQA(engines, threshold=threshold)
+    with qa as ready, engines:  # closed first, so that what is being answered when somebody presses Ctrl-C is given up
+        yield ready
 
 
 def _parted(what: Sequence[str]) -> tuple[list[Path], str | Path | None]:

@@ -57,6 +57,7 @@ def live(
         for found in devices.list_devices():
             out.print(str(found), markup=False)
         return
+    from mmpipe.pipelines.engines import Engines
     from mmpipe.pipelines.live import EndedEvent, InterruptedEvent, LiveModels, LiveOptions, LiveSession, SpokenEvent
     from mmpipe.pipelines.live.sources import pcm, recording
     from mmpipe.translate import Glossary, language_code
@@ -87,7 +88,8 @@ def live(
             else:
                 named = int(device) if device and device.isdigit() else device
                 sound = stack.enter_context(devices.Microphone(named))
-            models = stack.enter_context(LiveModels(model, glossary=Glossary.load(glossary) if glossary else None))
+            engines = stack.enter_context(Engines(model, interactive=True))
+            models = stack.enter_context(LiveModels(engines, glossary=Glossary.load(glossary) if glossary else None))
             await models.warmup(options.pairs, options.voices)
             session = LiveSession(models, options)
             show = stack.enter_context(Screen(options.target))

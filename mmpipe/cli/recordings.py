@@ -171,6 +171,7 @@ def transcribe(
     quiet: Quiet = False,
 ) -> None:
     """Transcribe recordings."""
+    from mmpipe.pipelines.engines import Engines
     from mmpipe.pipelines.jobs import Outputs, transcribe_recording
     from mmpipe.pipelines.transcription import Transcriber
 
@@ -186,7 +187,7 @@ def transcribe(
     several = len(files) > 1
     given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
     _make_folders(files, (srt, vtt, json, txt))
-    with Transcriber(model) as transcriber:
+    with Engines(model) as engines, Transcriber(engines) as transcriber:
 
         def job(source: Path, report: Callable[[float], None]) -> None:
             def show(segment: Segment) -> None:
@@ -255,6 +256,7 @@ def translate(
             )
         _translate_text(text, _language(source), to, glossary, speak, voice, speed, _engines(translator))
         return
+    from mmpipe.pipelines.engines import Engines
     from mmpipe.pipelines.jobs import Outputs, translate_recording
     from mmpipe.pipelines.speech_translation import SpeechTranslator
     from mmpipe.translate import Glossary
@@ -263,18 +265,18 @@ def translate(
     given = ((".srt", srt), (".vtt", vtt), (".json", json), (".txt", txt))
     _make_folders(files, (srt, vtt, json, txt, speak, mux))
     options = RecognitionOptions(initial_prompt=prompt, hotwords=tuple(hotword or ()))
+    engines = Engines(model, translators=_engines(translator))
     pipeline = SpeechTranslator(
         to,
+        engines,
         source=_language(source),
-        recognizer=model,
-        translators=_engines(translator),
         glossary=Glossary.load(glossary) if glossary else None,
         voice=voice,
         speed=speed,
         via=via,
         options=options,
     )
-    with pipeline:
+    with engines, pipeline:
 
         def job(path: Path, report: Callable[[float], None]) -> Report:
             def show(item: TranslatedSegment) -> None:

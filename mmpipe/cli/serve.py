@@ -40,6 +40,7 @@ def serve(
     tls_key: TlsKey = None,
 ) -> None:
     """Serve live sessions over a WebSocket (docs/protocol.md), with /health, /ready and /metrics."""
+    from mmpipe.pipelines.engines import Engines
     from mmpipe.pipelines.live import LiveModels
     from mmpipe.serve import ServeOptions, read_api_keys, run
     from mmpipe.translate import Glossary
@@ -58,5 +59,8 @@ def serve(
     network = network_options(allowed_host, trusted_proxy, tls_cert, tls_key)
     shown = f"[{host}]" if ":" in host else host
     err.print(f"Warming up; then listening on {'wss' if network.tls else 'ws'}://{shown}:{port}/v1/live", markup=False)
-    with LiveModels(model, glossary=Glossary.load(glossary) if glossary else None) as models:
+    with (
+        Engines(model, interactive=True) as engines,
+        LiveModels(engines, glossary=Glossary.load(glossary) if glossary else None) as models,
+    ):
         run(host, port, options, models, network)

@@ -18,6 +18,7 @@ from mmpipe.audio.recognition.whisper import Whisper, WhisperOptions
 from mmpipe.errors import LanguageError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import chrf, word_error_rate
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.speech_translation import SpeechTranslator, Via
 from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.types import RecognitionOptions
@@ -50,8 +51,9 @@ def recognition(clips: Sequence[Clip], weights: str = "whisper-base", runs: int 
     from faster_whisper import WhisperModel
 
     plain = WhisperModel(str(fetch(weights)), device="cpu", compute_type="int8", cpu_threads=threads)
-    ours = Transcriber(Whisper(weights, WhisperOptions(device="cpu", threads=threads)))
-    padded = Transcriber(Whisper(weights, WhisperOptions(device="cpu", threads=threads, short_context=False)))
+    ours = Transcriber(Engines(Whisper(weights, WhisperOptions(device="cpu", threads=threads))))
+    long = WhisperOptions(device="cpu", threads=threads, short_context=False)
+    padded = Transcriber(Engines(Whisper(weights, long)))
 
     def faster_whisper(**options: Any) -> list[str]:
         texts = []
@@ -107,7 +109,10 @@ def round_trip(
 
     listener = WhisperModel(str(fetch(weights)), device="cpu", compute_type="int8")
     texts, heard = [], []
-    with SpeechTranslator(to, source=clips[0].language, recognizer=weights, voice=voice) as translate:
+    with (
+        Engines(weights) as engines,
+        SpeechTranslator(to, engines, source=clips[0].language, voice=voice) as translate,
+    ):
         for clip in clips:
             result = translate(clip.path)
             with TemporaryDirectory() as folder:  # what the listener hears is what a user would

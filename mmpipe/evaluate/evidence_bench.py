@@ -25,6 +25,7 @@ from mmpipe.extras import require
 from mmpipe.fusion.checkpoint import DEFAULT_ADAPTER
 from mmpipe.generation.chat import Message
 from mmpipe.generation.requests import GenerationRequest, Prompt, ScoreRequest
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL
 from mmpipe.pipelines.multimodal_qa.explaining import (
     Scene,
@@ -66,7 +67,7 @@ def evidence(cache: Path, count: int = 60, adapter: Path = DEFAULT_ADAPTER) -> I
     )
     both = [*stamps, *photos]
     chosen = [both[index * len(both) // count] for index in range(min(count, len(both)))]
-    with MultimodalQA(adapter) as qa:
+    with Engines(fused_model=adapter) as engines, MultimodalQA(engines) as qa:
         yield from _deletion(qa, [load(root / one.path) for root, one in chosen])
         yield from _pointing(qa.model.encoder, stamps)
 

@@ -26,6 +26,7 @@ from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.evaluate.reference import Reference, Utterance, align_clips, join
 from mmpipe.evaluate.replay import Pace, Replay, replay
 from mmpipe.evaluate.replay_log import LiveReport, measure, read_log
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import LiveModels, LiveOptions
 from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.stage import Recognizer
@@ -99,7 +100,8 @@ def one_session(
     recording, log = folder / "talk.wav", folder / "events.jsonl"
     media.save(audio, recording)
     language = clips[0].language
-    offline = Transcriber(whisper)(recording, RecognitionOptions(language=language, word_timestamps=True))
+    engines = Engines(whisper, interactive=True)
+    offline = Transcriber(engines)(recording, RecognitionOptions(language=language, word_timestamps=True))
 
     memory = Memory()
 
@@ -108,7 +110,7 @@ def one_session(
         if round(at_s) % 5 == 0:
             memory.sample(at_s)
 
-    with LiveModels(whisper) as models:
+    with engines, LiveModels(engines) as models:
         _warmup(models, options, audio.slice(0, 20), folder)
         replay(models, options, [audio], [log], Replay(pace, each_second=each_second))
     whisper.close()
@@ -205,7 +207,7 @@ class PlainModels(LiveModels):
     def __init__(self, weights: str, threads: int, sessions: int, *, shared: bool) -> None:
         from faster_whisper import WhisperModel
 
-        super().__init__(_Unused())
+        super().__init__(Engines(_Unused(), interactive=True))
         folder = str(fetch(weights))
         load = partial(WhisperModel, folder, device="cpu", compute_type="int8")
         if shared:
@@ -276,16 +278,16 @@ def many_sessions(
     whisper = Whisper(weights)
     utterances = align_clips(clips, whisper)
     whisper.close()
-    makers: dict[str, Callable[[int], LiveModels]] = {
-        MMPIPE: lambda n: LiveModels(weights),
-        "faster-whisper, a loop each": lambda n: PlainModels(weights, threads, n, shared=False),
-        "faster-whisper, one model": lambda n: PlainModels(weights, threads, n, shared=True),
+    makers: dict[str, Callable[[Engines, int], LiveModels]] = {
+        MMPIPE: lambda engines, n: LiveModels(engines),
+        "faster-whisper, a loop each": lambda engines, n: PlainModels(weights, threads, n, shared=False),
+        "faster-whisper, one model": lambda engines, n: PlainModels(weights, threads, n, shared=True),
     }
     runs = [(n, system) for system in makers for n in (counts if system == MMPIPE else plain_counts)]
     for n, system in sorted(runs):
         talks = [long_recording(utterances, length_s, seed) for seed in range(n)]
         logs = [folder / f"{system.replace(', ', '-').replace(' ', '-')}-{n}-{k}.jsonl" for k in range(n)]
-        with makers[system](n) as models:
+        with Engines(weights, interactive=True) as engines, makers[system](engines, n) as models:
             _warmup(models, options, talks[0][0].slice(0, 10), folder)
             replay(
                 models,
@@ -329,7 +331,7 @@ def no_speech(
     recordings: dict[str, Audio], folder: Path, options: LiveOptions, weights: str = "whisper-base"
 ) -> Iterator[Row]:
     """What is committed, and what is shown for a moment, where nobody speaks."""
-    with LiveModels(weights) as models:
+    with Engines(weights, interactive=True) as engines, LiveModels(engines) as models:
         for name, audio in recordings.items():
             log = folder / f"{name}.jsonl"
             replay(models, options, [audio], [log], Replay(Pace.BUSY))

@@ -17,6 +17,7 @@ from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.evaluate.reference import Reference, Utterance, align_clips
 from mmpipe.evaluate.soak_files import HostileFiles
 from mmpipe.files import writing
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.serve.wire import to_pcm16
 from mmpipe.types import Audio, RecognitionOptions, Segment
@@ -53,7 +54,7 @@ def prepare(clips: Sequence[Clip], pictures: Sequence[Path], weights: str = "whi
     try:
         spoken = align_clips(clips, whisper)
         offline: list[Utterance | None] = []
-        with Transcriber(whisper) as transcribe:
+        with Engines(whisper) as engines, Transcriber(engines) as transcribe:
             for clip, utterance in zip(clips, spoken, strict=True):
                 found = transcribe(clip.path, RecognitionOptions(language=clip.language, word_timestamps=True))
                 words = tuple(word for segment in found.segments for word in segment.words)

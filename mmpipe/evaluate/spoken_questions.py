@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmpipe.audio.recognition.whisper import Whisper
-from mmpipe.audio.vad import SileroVad
 from mmpipe.evaluate.fusion import Rate
 from mmpipe.fusion.audio.distillation import spoken_prompt
 from mmpipe.fusion.audio.questions import HELD_OUT_VOICES, SpokenQuestion, questions
@@ -24,7 +22,7 @@ from mmpipe.generation.chat import Message, render
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.requests import Generation, GenerationRequest, Prompt
 from mmpipe.pipelines.audio_fusion import speech_in
-from mmpipe.pipelines.batchers import Batchers
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.spoken_training import Clip
 from mmpipe.types import RecognitionOptions, SpeechWindow
 
@@ -110,13 +108,10 @@ def right(question: SpokenQuestion, answer: str) -> bool:
 
 def recognize(sounds: Sequence[Audio]) -> list[str]:
     """What Whisper base hears, as the pipeline would ask it."""
-    recognizer, vad, batchers = Whisper("whisper-base"), SileroVad(), Batchers()
     options = RecognitionOptions(language="en")
-    try:
-        segments = batchers(recognizer, [SpeechWindow(speech_in(sound, vad), options) for sound in sounds])
-    finally:
-        batchers.close()
-    return [segment.text for segment in segments]
+    with Engines("whisper-base") as engines:
+        windows = [SpeechWindow(speech_in(sound, engines.vad), options) for sound in sounds]
+        return [segment.text for segment in engines.batchers(engines.recognizer, windows)]
 
 
 def spoken(language_model: LanguageModel, embeddings: Tensor) -> Prompt:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from mmpipe.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Attending(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Self, TypeVar
 
@@ -20,17 +20,24 @@ class Batchers:
     :class:`~mmpipe.audio.synthesis.TextToSpeech` accept. Closing it closes the batchers it made, not the engines.
     """
 
-    def __init__(self, priority: Priority = Priority.BULK) -> None:
-        self._priority = priority
+    def __init__(
+        self,
+        priority: Priority = Priority.BULK,
+        options: Callable[[Stage[Any, Any]], BatchOptions] = lambda stage: BatchOptions(
+            max_items=stage.max_items, max_cost=stage.max_cost
+        ),
+    ) -> None:
+        """``options``: of the batcher of a stage; by default batches are as large as the stage takes."""
+        self._priority, self._options = priority, options
         self._of: dict[int, tuple[Stage[Any, Any], Batcher[Any, Any]]] = {}
         self._lock = Lock()
 
-    def of(self, stage: Stage[In, Out], max_items: int | None = None) -> Batcher[In, Out]:
-        """The batcher of ``stage``; ``max_items``, instead of the stage's own, counts when it is first asked for."""
+    def of(self, stage: Stage[In, Out]) -> Batcher[In, Out]:
+        """The batcher of ``stage``."""
         with self._lock:
             if id(stage) not in self._of:
-                options = BatchOptions(max_items=max_items or stage.max_items, max_cost=stage.max_cost)
-                self._of[id(stage)] = stage, Batcher(stage, options)  # holding the stage keeps its id its own
+                batcher = Batcher(stage, self._options(stage))
+                self._of[id(stage)] = stage, batcher  # holding the stage keeps its id its own
             return self._of[id(stage)][1]
 
     def __call__(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
@@ -38,7 +45,7 @@ class Batchers:
 
     def at(self, priority: Priority) -> Self:
         """The same batchers, for callers of another ``priority``. Closing one closes both."""
-        other = type(self)(priority)
+        other = type(self)(priority, self._options)
         other._of, other._lock = self._of, self._lock
         return other
 

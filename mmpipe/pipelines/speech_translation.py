@@ -7,24 +7,23 @@ share the batches of every stage.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from mmpipe.audio import media
-from mmpipe.audio.synthesis import TextToSpeech
 from mmpipe.errors import InputError
-from mmpipe.pipelines.batchers import Batchers
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.journal import Journal
 from mmpipe.pipelines.sentences import SentenceAssembler
 from mmpipe.pipelines.track import SpeechTrack
 from mmpipe.pipelines.transcription import Transcriber
-from mmpipe.stage import Recognizer, Stage, Synthesizer, Translator
 from mmpipe.subtitles import render
-from mmpipe.translate import Glossary, TextTranslator
+from mmpipe.translate import Glossary
 from mmpipe.types import TIERS, Audio, RecognitionOptions, Segment, Tier, TranslatedSegment, Translation, joined
 
 #: Sentences of one recording that may be under way between recognition and the caller.
@@ -82,9 +81,7 @@ class SpeechTranslator:
     ``to``, ``source``: languages in ISO 639-1; ``source`` None: detect it. ``via``: "speech" has the recognizer
     translate into English straight from the sound, and goes on from there; "text" recognizes first and then
     translates; "auto" takes the better way that there is.
-    ``recognizer``, ``translators``, ``synthesizers``: engines of your own in place of the built-in ones. ``batchers``:
-    those of another pipeline with the same engines, to share its batches; whoever made them closes them. A context
-    manager.
+    ``engines``: whose; None: the built-in ones, loaded for this. A context manager.
 
     >>> with SpeechTranslator(to="pt") as translate:  # doctest: +SKIP
     ...     result = translate("talk.mp3")
@@ -98,31 +95,23 @@ class SpeechTranslator:
     def __init__(
         self,
         to: str,
+        engines: Engines | None = None,
         *,
         source: str | None = None,
-        recognizer: Recognizer | str | Path = "whisper-base",
-        translators: Sequence[Translator] | None = None,
-        synthesizers: Sequence[Synthesizer] | None = None,
         glossary: Glossary | None = None,
         voice: str | None = None,
         speed: float = 1.0,
         via: Via = "auto",
         options: RecognitionOptions | None = None,
-        batchers: Batchers | None = None,
     ) -> None:
         self.to, self.voice, self.speed, self.via = to, voice, speed, via
         self.options = replace(options or RecognitionOptions(), language=source, word_timestamps=True)
-        self._engines = {
-            "recognizer": _named(recognizer) if isinstance(recognizer, Recognizer) else str(recognizer),
-            "translators": [_named(engine) for engine in translators or ()],  # none: those that are installed
-            "synthesizers": [_named(engine) for engine in synthesizers or ()],
-            "glossary": [astuple(term) for term in glossary.terms] if glossary else [],
-        }
-        self._owns_batchers = batchers is None
-        self._batchers = batchers or Batchers()
-        self.transcriber = Transcriber(recognizer, options=self.options, batchers=self._batchers)
-        self.translator = TextTranslator(translators, glossary=glossary, runner=self._batchers)
-        self.speaker = TextToSpeech(synthesizers, runner=self._batchers)
+        self._made_here = ExitStack()
+        self.engines = engines or self._made_here.enter_context(Engines())
+        self._terms = [astuple(term) for term in glossary.terms] if glossary else []
+        self.transcriber = Transcriber(self.engines, options=self.options)
+        self.translator = self.engines.text_translator(glossary)
+        self.text_to_speech = self.engines.text_to_speech()
 
     def identity(self) -> dict[str, Any]:
         """What, besides the recording, decides the result: a job with another identity cannot be resumed."""
@@ -132,7 +121,8 @@ class SpeechTranslator:
             "speed": self.speed,
             "via": self.via,
             "options": asdict(self.options),
-            **self._engines,
+            **self.engines.identity(),
+            "glossary": self._terms,
         }
 
     def __call__(self, source: media.Source, *, speak: bool = True, dub: bool = False) -> TranslatedRecording:
@@ -164,7 +154,7 @@ class SpeechTranslator:
         """
         options = self.options
         if speak:
-            self.speaker.check(self.to, self.voice)
+            self.text_to_speech.check(self.to, self.voice)
         if journal is not None:
             yield from journal.replay()
             options = replace(options, language=journal.language or options.language)
@@ -274,20 +264,18 @@ class SpeechTranslator:
         """Speech of ``text``, faster than usual if it would not fit into ``slot_s``."""
         speed = self.speed
         if slot_s is not None:
-            expected_s = self.speaker.estimate_s(text, self.to, self.voice, speed)
+            expected_s = self.text_to_speech.estimate_s(text, self.to, self.voice, speed)
             speed = _fitting(speed, expected_s, slot_s)
-        speech: Audio = self.speaker.speak(text, self.to, self.voice, speed)
+        speech: Audio = self.text_to_speech.speak(text, self.to, self.voice, speed)
         if slot_s is not None and speech.duration_s > slot_s * 1.1:  # the estimate was too low
             faster = _fitting(speed, speech.duration_s, slot_s)
             if faster > speed * 1.05:
-                speech = self.speaker.speak(text, self.to, self.voice, faster)
+                speech = self.text_to_speech.speak(text, self.to, self.voice, faster)
         return speech
 
     def close(self) -> None:
-        if self._owns_batchers:
-            self._batchers.close()
-        self.translator.close()
-        self.speaker.close()
+        """Free the models that were loaded here."""
+        self._made_here.close()
 
     def __enter__(self) -> SpeechTranslator:
         return self
@@ -302,11 +290,6 @@ class _Planned:
     spoken: str | None  # language of the recording, where the recognizer translates it into English itself
     slot_s: float | None  # from its start to the start of the next one
     resume_s: float | None  # where a later run may go on once this sentence is finished
-
-
-def _named(engine: Stage[Any, Any]) -> list[str]:
-    """What tells ``engine`` from others, in the next run, too."""
-    return [type(engine).__module__, type(engine).__qualname__, engine.name]
 
 
 def _fitting(speed: float, duration_s: float, slot_s: float) -> float:

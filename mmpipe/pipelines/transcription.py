@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from mmpipe.audio import media
-from mmpipe.audio.recognition import load_recognizer
-from mmpipe.audio.vad import ChunkOptions, SileroVad, SpeechChunk, VadOptions, speech_chunks
+from mmpipe.audio.vad import ChunkOptions, SpeechChunk, VadOptions, speech_chunks
 from mmpipe.batching import Priority
-from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import Recognizer
+from mmpipe.pipelines.engines import Engines
 from mmpipe.types import RecognitionOptions, Segment, SpeechWindow, Transcript
 
 #: Windows of one recording that may be under way at once: enough to fill a batch while the next one is cut.
@@ -28,8 +27,7 @@ _EDGE_S = 0.1
 class Transcriber:
     """Recognizes recordings of any length. Share one between threads: their windows share batches.
 
-    ``recognizer``: an engine, the name of Whisper weights, a folder with a converted Whisper, or "module:Class" of
-    your own engine. A context manager.
+    ``engines``: whose recognizer; None: Whisper base, loaded for this. A context manager.
 
     >>> with Transcriber() as transcribe:  # doctest: +SKIP
     ...     print(transcribe("talk.mp3").text)
@@ -37,19 +35,17 @@ class Transcriber:
 
     def __init__(
         self,
-        recognizer: Recognizer | str | Path = "whisper-base",
+        engines: Engines | None = None,
         *,
         options: RecognitionOptions | None = None,
         vad_options: VadOptions | None = None,
         chunk_options: ChunkOptions | None = None,
-        batchers: Batchers | None = None,
     ) -> None:
         self.options = options or RecognitionOptions(word_timestamps=True)
-        self.recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
-        self._vad = SileroVad()
+        self._made_here = ExitStack()
+        self.engines = engines or self._made_here.enter_context(Engines())
+        self.recognizer, self._vad = self.engines.recognizer, self.engines.vad
         self._vad_options, self._chunk_options = vad_options, chunk_options
-        self._own = batchers is None
-        self._batchers = batchers or Batchers()
 
     def __call__(self, source: media.Source, options: RecognitionOptions | None = None) -> Transcript:
         """All of ``source``.
@@ -78,7 +74,7 @@ class Transcriber:
         settled = options or self.options
         chunks = speech_chunks(media.stream(source, start_s=start_s), self._vad, self._vad_options, self._chunk_options)
         session = object()  # the batcher takes turns between recordings
-        batcher = self._batchers.of(self.recognizer)
+        batcher = self.engines.batchers.of(self.recognizer)
         pending: deque[tuple[SpeechChunk, Future[Segment]]] = deque()
         unsure: list[Segment] = []
 
@@ -120,8 +116,8 @@ class Transcriber:
         return None
 
     def close(self) -> None:
-        if self._own:
-            self._batchers.close()
+        """Free the models that were loaded here."""
+        self._made_here.close()
 
     def __enter__(self) -> Transcriber:
         return self

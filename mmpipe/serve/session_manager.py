@@ -154,7 +154,7 @@ class SessionManager:
                 if source and source != target:
                     models.translator.graph.best(source, target)
                 if start.speak:
-                    await models.in_thread(models.speaker.check, target, start.voice)
+                    await models.in_thread(models.text_to_speech.check, target, start.voice)
         except MmpipeError as error:
             raise ProtocolError(Close.BAD_MESSAGE, str(error)) from error
 
@@ -320,7 +320,7 @@ class SessionManager:
     # --- figures ---
 
     def _stages(self) -> Mapping[str, BatcherStats]:
-        return self.models.batchers.stats()
+        return self.models.engines.stats()
 
 
 def _busy(text: str, why: str) -> RefusedError:

@@ -15,7 +15,7 @@ import pytest
 from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from mmpipe import SpeechTranslator
+from mmpipe import Engines, SpeechTranslator
 from mmpipe.audio import media
 from mmpipe.demo import pictures_tab, recording_job, recording_tab, recording_view
 from mmpipe.demo.models import DemoModels
@@ -186,12 +186,10 @@ class Models:
     """In place of DemoModels."""
 
     def __init__(self, voice: Synthesizer | None = None) -> None:
-        self.voice = voice or Beep()
+        self.engines = Engines(Ear(), translators=[Upper()], synthesizers=[voice or Beep()])
 
     def translator(self, to: str, *, source: str | None = None) -> SpeechTranslator:
-        return SpeechTranslator(
-            to, source=source, recognizer=Ear(), translators=[Upper()], synthesizers=[self.voice], via="text"
-        )
+        return SpeechTranslator(to, self.engines, source=source, via="text")
 
 
 def run(source: Path, folder: Path, wanted: Wanted | None = None, models: Any = None) -> RecordingJob:

@@ -143,7 +143,7 @@ def test_a_recognizer_that_fails_for_good_ends_it_although_the_microphone_is_ope
 
     class Models(mmpipe.LiveModels):
         def __init__(self) -> None:
-            super().__init__(Failing())
+            super().__init__(mmpipe.Engines(Failing()))
 
         async def warmup(self, pairs: object = (), speak: object = ()) -> None: ...
 

@@ -17,6 +17,7 @@ from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.reference import Utterance
 from mmpipe.evaluate.replay import Pace, Replay, ReplayClock, replay
 from mmpipe.evaluate.replay_log import measure, read_log
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import LiveModels, LiveOptions
 from mmpipe.stage import Recognizer
 from mmpipe.types import Audio, RecognitionOptions, Segment, SpeechWindow, Word
@@ -58,7 +59,7 @@ def test_sessions_that_are_replayed_together_each_say_their_own(
     talks = [live_bench.join([utterance]) for utterance in utterances]
     logs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     seconds: list[float] = []
-    with LiveModels(whisper) as models:
+    with LiveModels(Engines(whisper, interactive=True)) as models:
         replay(models, OPTIONS, [audio for audio, _ in talks], logs, Replay(pace, seconds.append))
     for log, (_, reference) in zip(logs, talks, strict=True):
         report = measure(read_log(log.read_text().splitlines()), reference)
@@ -77,7 +78,7 @@ def test_sessions_that_are_replayed_together_each_say_their_own(
 
 def test_a_log_that_cannot_be_written_is_named(utterances: list[Utterance], whisper: Whisper, tmp_path: Path) -> None:
     audio, _ = live_bench.join(utterances[:1])
-    with LiveModels(whisper) as models, pytest.raises(OutputError, match="nowhere"):
+    with LiveModels(Engines(whisper, interactive=True)) as models, pytest.raises(OutputError, match="nowhere"):
         replay(models, OPTIONS, [audio], [tmp_path / "nowhere" / "log.jsonl"], Replay(Pace.VIRTUAL))
 
 

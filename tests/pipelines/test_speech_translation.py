@@ -15,6 +15,7 @@ from mmpipe import SpeechTranslator
 from mmpipe.audio import media
 from mmpipe.errors import InputError, LanguageError, MediaError, OutputError, StageError
 from mmpipe.evaluate.clips import Clip
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.jobs import Outputs, translate_recording
 from mmpipe.pipelines.journal import Journal
 from mmpipe.stage import Recognizer, Synthesizer, Translator
@@ -88,9 +89,8 @@ def talk(tmp_path: Path, librivox: list[Clip]) -> Path:
 
 
 def translator(ear: Ear | None = None, upper: Upper | None = None, beep: Beep | None = None) -> SpeechTranslator:
-    return SpeechTranslator(
-        "pt", recognizer=ear or Ear(), translators=[upper or Upper()], synthesizers=[beep or Beep()], source="en"
-    )
+    engines = Engines(ear or Ear(), translators=[upper or Upper()], synthesizers=[beep or Beep()])
+    return SpeechTranslator("pt", engines, source="en")
 
 
 def test_own_engines_run_in_the_pipeline(talk: Path) -> None:
@@ -158,14 +158,14 @@ def test_a_missing_voice_is_said_before_any_work(talk: Path) -> None:
 
 
 def test_no_way_between_the_languages_says_what_would_open_one(talk: Path) -> None:
-    translate = SpeechTranslator("fi", recognizer=Ear(), translators=[Upper()], source="en")
+    translate = SpeechTranslator("fi", Engines(Ear(), translators=[Upper()]), source="en")
     with translate, pytest.raises(LanguageError, match="Finnish"):
         translate(talk, speak=False)
 
 
 def test_a_language_without_text_route_goes_through_english_speech(talk: Path) -> None:
     ear = Ear("de")
-    with SpeechTranslator("pt", recognizer=ear, translators=[Upper()], synthesizers=[Beep()]) as translate:
+    with SpeechTranslator("pt", Engines(ear, translators=[Upper()], synthesizers=[Beep()])) as translate:
         (first, *_) = translate(talk).segments
     assert "(TRANSLATE)" in first.translation.text
     assert first.translation.source == "de"
@@ -174,7 +174,7 @@ def test_a_language_without_text_route_goes_through_english_speech(talk: Path) -
 
 
 def test_the_same_language_is_left_as_it_is(talk: Path) -> None:
-    with SpeechTranslator("en", recognizer=Ear(), translators=[Upper()], synthesizers=[Beep()]) as translate:
+    with SpeechTranslator("en", Engines(Ear(), translators=[Upper()], synthesizers=[Beep()])) as translate:
         (first, *_) = translate(talk).segments
     assert first.translation.text == first.source.text
     assert first.translation.route == ()
@@ -283,11 +283,12 @@ def test_what_another_translator_finished_is_not_joined_to_a_job(tmp_path: Path,
 
 
 def test_models_and_glossaries_tell_jobs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmpipe.pipelines.transcription.load_recognizer", lambda name: Ear())
+    monkeypatch.setattr("mmpipe.pipelines.engines.load_recognizer", lambda name: Ear())
 
     def identity(**other: Any) -> str:
-        engines = {"recognizer": Ear(), "translators": [Upper()], "synthesizers": [Beep()]}
-        with SpeechTranslator("pt", **engines | other) as translate:
+        glossary = other.pop("glossary", None)
+        given = {"recognizer": Ear(), "translators": [Upper()], "synthesizers": [Beep()]}
+        with SpeechTranslator("pt", Engines(**given | other), glossary=glossary) as translate:
             return json.dumps(translate.identity())
 
     assert identity() == identity()
@@ -310,15 +311,15 @@ def test_an_open_file_whose_language_would_have_to_be_found_out_first_is_refused
             return False
 
     ear = Ear()
-    engines = {"recognizer": ear, "translators": [Upper()], "synthesizers": [Beep()]}
+    engines = Engines(ear, translators=[Upper()], synthesizers=[Beep()])
     with (
-        SpeechTranslator("pt", **engines) as translate,
+        SpeechTranslator("pt", engines) as translate,
         pytest.raises(InputError, match=r"read twice.*source=.*via='text'"),
     ):
         translate(Pipe(talk.read_bytes()), speak=False)
     assert ear.windows == 0
     for known in ({"source": "en"}, {"via": "text"}):
-        with SpeechTranslator("pt", **engines | known) as translate:
+        with SpeechTranslator("pt", engines, **known) as translate:
             assert len(translate(Pipe(talk.read_bytes()), speak=False).segments) == 5
 
 

@@ -15,6 +15,7 @@ from mmpipe.errors import MediaError
 from mmpipe.evaluate.clips import Clip
 from mmpipe.evaluate.metrics import word_error_rate
 from mmpipe.pipelines.alignment import align, distribute
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.transcription import Transcriber
 from mmpipe.stage import Recognizer
 from mmpipe.types import Audio, RecognitionOptions, Segment, SpeechWindow
@@ -52,7 +53,7 @@ def talk(tmp_path: Path, librivox: list[Clip]) -> Path:
 
 
 def test_a_recording_is_recognized_with_times_of_its_own(whisper: Whisper, talk: Path, librivox: list[Clip]) -> None:
-    with Transcriber(whisper) as transcribe:
+    with Transcriber(Engines(whisper)) as transcribe:
         transcript = transcribe(talk)
     assert transcript.language == "en"
     assert transcript.duration_s == pytest.approx(media.probe(talk).duration_s)
@@ -67,7 +68,7 @@ def test_a_recording_is_recognized_with_times_of_its_own(whisper: Whisper, talk:
 
 def test_the_bars_on_the_real_clips_are_met(whisper: Whisper, librivox: list[Clip], prompts: list[Clip]) -> None:
     options = RecognitionOptions(language="en")
-    with Transcriber(whisper) as transcribe, ThreadPoolExecutor(16) as pool:
+    with Transcriber(Engines(whisper)) as transcribe, ThreadPoolExecutor(16) as pool:
         for clips, bar in ((librivox, 0.06), (prompts, 0.04)):
             texts = list(pool.map(lambda clip: transcribe(clip.path, options).text, clips))
             assert word_error_rate([clip.text for clip in clips], texts, "en") <= bar
@@ -75,7 +76,7 @@ def test_the_bars_on_the_real_clips_are_met(whisper: Whisper, librivox: list[Cli
 
 def test_a_sure_first_window_settles_the_language(talk: Path) -> None:
     engine = Counting()
-    with Transcriber(engine) as transcribe:
+    with Transcriber(Engines(engine)) as transcribe:
         transcript = transcribe(talk)
     assert transcript.language == "pt"
     assert [window.options.language for window in engine.heard] == [None, "pt", "pt", "pt", "pt"]
@@ -83,7 +84,7 @@ def test_a_sure_first_window_settles_the_language(talk: Path) -> None:
 
 def test_unsure_windows_are_counted_until_one_is_sure(talk: Path) -> None:
     engine = Counting(sure_from=1)
-    with Transcriber(engine) as transcribe:
+    with Transcriber(Engines(engine)) as transcribe:
         segments = list(transcribe.stream(talk))
     assert [window.options.language for window in engine.heard] == [None, None, "pt", "pt", "pt"]
     assert [segment.language for segment in segments] == ["en", "pt", "pt", "pt", "pt"]
@@ -91,13 +92,13 @@ def test_unsure_windows_are_counted_until_one_is_sure(talk: Path) -> None:
 
 def test_three_unsure_windows_settle_it_by_their_sum(talk: Path) -> None:
     engine = Counting(sure_from=99)
-    with Transcriber(engine) as transcribe:
+    with Transcriber(Engines(engine)) as transcribe:
         list(transcribe.stream(talk))
     assert [window.options.language for window in engine.heard] == [None, None, None, "en", "en"]
 
 
 def test_a_later_start_gives_the_rest_with_the_same_times(talk: Path) -> None:
-    with Transcriber(Counting()) as transcribe:
+    with Transcriber(Engines(Counting())) as transcribe:
         whole = list(transcribe.stream(talk))
         rest = list(transcribe.stream(talk, start_s=whole[1].end_s + 1.0))
     assert len(rest) == 3
@@ -119,9 +120,9 @@ def test_windows_of_several_recordings_share_batches(talk: Path) -> None:
 
     engine = Slow()
     options = RecognitionOptions(language="en")
-    with Transcriber(engine) as transcribe, ThreadPoolExecutor(4) as pool:
+    with Transcriber(Engines(engine)) as transcribe, ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(lambda: list(transcribe.stream(talk, options))) for _ in range(4)]
-        batcher = transcribe._batchers.of(engine)
+        batcher = transcribe.engines.batchers.of(engine)
         while batcher.stats.submitted < 16:
             gate.wait(0.01)
         gate.set()
@@ -132,11 +133,11 @@ def test_windows_of_several_recordings_share_batches(talk: Path) -> None:
 
 def test_leaving_early_cancels_what_was_ahead(talk: Path) -> None:
     engine = Counting()
-    with Transcriber(engine) as transcribe:
+    with Transcriber(Engines(engine)) as transcribe:
         stream = transcribe.stream(talk, RecognitionOptions(language="en"))
         next(stream)
         stream.close()
-        assert transcribe._batchers.of(engine).stats.failed == 0
+        assert transcribe.engines.batchers.of(engine).stats.failed == 0
 
 
 def test_a_failing_recognizer_stops_only_its_own_recording(talk: Path, librivox: list[Clip]) -> None:
@@ -146,7 +147,7 @@ def test_a_failing_recognizer_stops_only_its_own_recording(talk: Path, librivox:
                 raise RuntimeError("too long for me")
             return super().run(items)
 
-    with Transcriber(Picky()) as transcribe:
+    with Transcriber(Engines(Picky())) as transcribe:
         with pytest.raises(Exception, match="too long for me"):
             transcribe(librivox[0].path)
         assert transcribe(librivox[1].path).segments
@@ -155,12 +156,12 @@ def test_a_failing_recognizer_stops_only_its_own_recording(talk: Path, librivox:
 def test_silence_gives_an_empty_transcript(tmp_path: Path, whisper: Whisper) -> None:
     path = tmp_path / "silence.wav"
     media.save(Audio(np.zeros(16_000 * 60, np.float32)), path)
-    with Transcriber(whisper) as transcribe:
+    with Transcriber(Engines(whisper)) as transcribe:
         assert transcribe(path).segments == ()
 
 
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
-    with Transcriber(Counting()) as transcribe, pytest.raises(MediaError, match=r"missing\.wav"):
+    with Transcriber(Engines(Counting())) as transcribe, pytest.raises(MediaError, match=r"missing\.wav"):
         transcribe(tmp_path / "missing.wav")
 
 
@@ -169,7 +170,7 @@ def test_a_known_text_is_aligned_to_a_long_recording(whisper: Whisper, talk: Pat
     segments = align(talk, text, "en", whisper)
     assert " ".join(segment.text for segment in segments) == text
     assert len(segments) == 5
-    with Transcriber(whisper) as transcribe:
+    with Transcriber(Engines(whisper)) as transcribe:
         heard = {word.text.strip(".,").lower(): word.start_s for word in transcribe(talk).words}
     aligned = {word.text: word.start_s for segment in segments for word in segment.words}
     for word in ("leisure", "selfish", "respectable", "himself"):

@@ -20,6 +20,7 @@ import pytest
 from fastapi import FastAPI
 
 from mmpipe.audio.vad import SileroVad
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.serve.app import create_app
 from mmpipe.serve.options import ServeOptions
@@ -259,7 +260,9 @@ class Rig:
 
     def __init__(self, loud: Callable[[float], SileroVad]) -> None:
         self.reader, self.upper, self.beep = Reader(), Upper(), Beep()
-        self.models = LiveModels(self.reader, translators=[self.upper], synthesizers=[self.beep])
+        self.models = LiveModels(
+            Engines(self.reader, translators=[self.upper], synthesizers=[self.beep], interactive=True)
+        )
         self.models.vad = loud(LEVEL / 2)
         self.clock = FakeClock()
 
@@ -277,6 +280,7 @@ class Rig:
         self.upper.gate.set()
         self.beep.gate.set()
         self.models.close()
+        self.models.engines.close()
 
     async def speak(self, session: ServedSession, wires: Sequence[Wire], sound: Sequence[bytes]) -> None:
         """Say half a second at a time, each worked off before the next, while the last of ``wires`` is connected."""

@@ -22,6 +22,7 @@ from mmpipe.audio.vad import SileroVad
 from mmpipe.client import ClientOptions, LiveClient
 from mmpipe.errors import LanguageError, StageError
 from mmpipe.logs import private_logs
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import EndedEvent, Event, LiveModels, WarningEvent
 from mmpipe.serve import server as server_module
 from mmpipe.serve.options import ServeOptions
@@ -84,7 +85,7 @@ def quoting(rig: Any, loud: Callable[[float], SileroVad]) -> LiveModels:
     recognizer: Recognizer = Hearing()
     translator: Translator = Translating()
     synthesizer: Synthesizer = Speaking()
-    models = LiveModels(recognizer, translators=[translator], synthesizers=[synthesizer])
+    models = LiveModels(Engines(recognizer, translators=[translator], synthesizers=[synthesizer], interactive=True))
     models.vad = loud(LEVEL / 2)
     return models
 

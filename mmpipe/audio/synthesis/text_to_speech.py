@@ -6,8 +6,8 @@ of each, matches their loudness and puts back the pauses that belong to the punc
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -15,19 +15,15 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from mmpipe.audio.synthesis.clauses import split_clauses, width
-from mmpipe.audio.synthesis.espeak import Espeak
+from mmpipe.audio.synthesis.engines import BuiltInSynthesizers, GivenSynthesizers, Synthesizers
 from mmpipe.audio.synthesis.finish import join, match_loudness, silence, trim
-from mmpipe.audio.synthesis.kokoro import Kokoro
 from mmpipe.audio.synthesis.normalize import normalize
-from mmpipe.audio.synthesis.piper import Piper
-from mmpipe.errors import InputError, LanguageError, MissingDependencyError
+from mmpipe.errors import InputError, LanguageError
 from mmpipe.stage import Synthesizer
 from mmpipe.types import Audio, SpeechRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-logger = logging.getLogger(__name__)
 
 #: Calls an engine with some requests; what ``mmpipe.batching`` puts between the speaker and the engine.
 Runner = Callable[[Synthesizer, Sequence[SpeechRequest]], list[Audio]]
@@ -36,9 +32,6 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 _ESTIMATE_MAX_CHARS = 250
 #: Of the first piece of a stream: Kokoro takes about a second for so many letters on a core that it shares.
 FIRST_CHARS = 50
-
-#: The voices of the Piper weights that mmpipe knows: they are loaded only when asked for by name.
-_PIPER_VOICES: Mapping[str, tuple[str, ...]] = {"en": ("joe",)}
 
 # Characters a second at normal speed, pauses apart, of Kokoro's default voices. Other voices and engines differ by up
 # to a fifth: a voice that has spoken is known by what it took (:class:`_Pace`).
@@ -64,11 +57,14 @@ class TextToSpeech:
     None: directly, one call at a time. A context manager.
     """
 
-    def __init__(self, engines: Sequence[Synthesizer] | None = None, runner: Runner | None = None) -> None:
-        self._engines = engines
+    def __init__(
+        self, engines: Sequence[Synthesizer] | Synthesizers | None = None, runner: Runner | None = None
+    ) -> None:
+        self._made_here = ExitStack()
+        if engines is None:
+            engines = self._made_here.enter_context(closing(BuiltInSynthesizers()))
+        self._synthesizers = engines if isinstance(engines, Synthesizers) else GivenSynthesizers(engines)
         self._runner = runner or self._run_alone
-        self._built: dict[type[Synthesizer], Synthesizer] = {}
-        self._building = Lock()
         self._running = Lock()
         self._pace = _Pace()
 
@@ -112,18 +108,11 @@ class TextToSpeech:
 
     def voices(self, language: str) -> list[str]:
         """Names of the voices for ``language``, the default first. Empty where there is none."""
-        found: dict[str, None] = {}
-        for engine in self._all_engines(language):
-            found |= dict.fromkeys(engine.voices.get(language, ()))
-            if isinstance(engine, Kokoro) and self._engines is None:
-                found |= dict.fromkeys(_PIPER_VOICES.get(language, ()))
-        return list(found)
+        return self._synthesizers.voices(language)
 
     def languages(self) -> list[str]:
         """Languages that some engine has a voice for. No model is loaded to tell."""
-        if self._engines is not None:
-            return sorted({language for engine in self._engines for language in engine.voices})
-        return sorted(Kokoro.languages.union(*(engine.voices for engine in self._espeak())))
+        return sorted(self._synthesizers.languages())
 
     def check(self, language: str, voice: str | None = None) -> None:
         """Raise now what :meth:`speak` would raise for this language and voice. Loads the engine."""
@@ -134,7 +123,7 @@ class TextToSpeech:
 
         Raises: as :meth:`speak`.
         """
-        for engine in self._candidates(language, voice):
+        for engine in self._synthesizers.candidates(language, voice):
             names = engine.voices.get(language, ())
             if names and voice is None:
                 return engine, names[0]
@@ -153,10 +142,7 @@ class TextToSpeech:
 
     def close(self) -> None:
         """Free the engines that this speaker made itself; those it was given are their owner's."""
-        with self._building:
-            built, self._built = list(self._built.values()), {}
-        for engine in built:
-            engine.close()
+        self._made_here.close()
 
     def __enter__(self) -> TextToSpeech:
         return self
@@ -164,46 +150,14 @@ class TextToSpeech:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- engines ------------------------------------------------------------------------------------------------
-
-    def _candidates(self, language: str, voice: str | None) -> Iterator[Synthesizer]:
-        """Engines in order of preference; built-in ones are made no sooner than they are asked for."""
-        if self._engines is not None:
-            yield from self._engines
-            return
-        if language in Kokoro.languages:
-            yield self._make(Kokoro)
-        if voice in _PIPER_VOICES.get(language, ()):
-            yield self._make(Piper)
-        yield self._make(Espeak)
-
-    def _all_engines(self, language: str | None) -> Iterable[Synthesizer]:
-        """All that can be listed here; a missing extra leaves its engine out."""
-        if self._engines is not None:
-            return self._engines
-        kokoro = [self._make(Kokoro)] if language is None or language in Kokoro.languages else []
-        return [*kokoro, *self._espeak()]
-
-    def _espeak(self) -> list[Synthesizer]:
-        try:
-            return [self._make(Espeak)]
-        except MissingDependencyError as error:
-            logger.info("%s", error)
-            return []
-
-    def _make(self, kind: type[Synthesizer]) -> Synthesizer:
-        with self._building:
-            if kind not in self._built:
-                self._built[kind] = kind()
-            return self._built[kind]
-
     def _refusal(self, language: str, voice: str | None) -> InputError:
         names = self.voices(language)
         if not names:
             near = get_close_matches(language, self.languages(), n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else "`mmpipe languages` lists those that have one"
             return LanguageError(f"There is no voice for the language {language!r}: {hint}")
-        owners = [engine for engine in self._all_engines(None) for known in engine.voices.values() if voice in known]
+        listed = self._synthesizers.listed()
+        owners = [engine for engine in listed for known in engine.voices.values() if voice in known]
         if owners:
             speaks = [code for code, known in owners[0].voices.items() if voice in known]
             hint = f"it speaks {', '.join(speaks)}."

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeVar
@@ -15,15 +15,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from mmpipe.audio.recognition import load_recognizer
-from mmpipe.audio.synthesis import TextToSpeech
-from mmpipe.audio.vad import SileroVad
-from mmpipe.batching import BatcherStats, Priority
+from mmpipe.batching import BatcherStats
 from mmpipe.errors import DeadlineExceededError, StageError
 from mmpipe.logs import without_text
-from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import In, Out, Recognizer, Stage, Synthesizer, Translator
-from mmpipe.translate import Glossary, TextTranslator
+from mmpipe.pipelines.engines import Engines
+from mmpipe.stage import In, Out, Stage
+from mmpipe.translate import Glossary
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, Segment, SpeechWindow
 
 logger = logging.getLogger(__name__)
@@ -47,32 +44,27 @@ class Answers:
 class LiveModels:
     """The models that all sessions of a process share. A context manager.
 
+    ``engines``: whose; None: those of :class:`~mmpipe.pipelines.engines.Engines`, loaded for this. ``glossary``: of
+    the translations. ``deadline_s``: from the request to a result.
+
     A stage that raises is asked once more; if it raises again, StageError. If it does not answer within
     ``deadline_s``, DeadlineExceededError. What then happens is up to the session: see
     :class:`~mmpipe.pipelines.live.LiveSession`. ``stuck``: the recognizer missed its last deadline.
     """
 
     def __init__(
-        self,
-        recognizer: Recognizer | str = "whisper-base",
-        *,
-        translators: list[Translator] | None = None,
-        synthesizers: list[Synthesizer] | None = None,
-        glossary: Glossary | None = None,
-        deadline_s: float = DEADLINE_S,
+        self, engines: Engines | None = None, *, glossary: Glossary | None = None, deadline_s: float = DEADLINE_S
     ) -> None:
-        self.batchers = Batchers(Priority.INTERACTIVE)
-        self.recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
-        self.vad = SileroVad()
-        self.translator = TextTranslator(translators, glossary=glossary, runner=self._run)
-        self.speaker = TextToSpeech(synthesizers, runner=self._run)
+        self._made_here = ExitStack()
+        self.engines = engines or self._made_here.enter_context(Engines(interactive=True))
+        self.recognizer, self.vad = self.engines.recognizer, self.engines.vad
+        self.translator = self.engines.text_translator(glossary, self._run)
+        self.text_to_speech = self.engines.text_to_speech(self._run)
         self.deadline_s = deadline_s
         self.stuck = False
         self.answers = Answers()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mmpipe-live")
-        # Half of what an engine takes at once: here a result that comes soon is worth more than the last tenth of
-        # throughput.
-        self._batch = -(-self.recognizer.max_items // 2)
+        self._recognition = self.engines.batchers.of(self.recognizer)
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @asynccontextmanager
@@ -83,7 +75,8 @@ class LiveModels:
         while the session waited.
         """
         began_s = time.monotonic()
-        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(2 * self._batch)):
+        turns = asyncio.Semaphore(2 * self._recognition.options.max_items)
+        async with self._turns.setdefault(asyncio.get_running_loop(), turns):
             yield
         self.answers = Answers(self.answers.count + 1, self.answers.total_s + time.monotonic() - began_s)
 
@@ -93,14 +86,13 @@ class LiveModels:
             StageError: the recognizer failed twice.
             DeadlineExceededError: it does not answer.
         """
-        batcher = self.batchers.of(self.recognizer, self._batch)
         try:
             async with asyncio.timeout(self.deadline_s):
                 try:
-                    segment = await batcher.aio(window, session=session)
+                    segment = await self._recognition.aio(window, session=session)
                 except StageError as error:
                     logger.info("the recognizer is asked again after an error\n%s", without_text(error))
-                    segment = await batcher.aio(window, session=session)
+                    segment = await self._recognition.aio(window, session=session)
         except TimeoutError:
             self.stuck = True
             raise self._late("The recognizer") from None
@@ -109,7 +101,7 @@ class LiveModels:
 
     @property
     def recognizer_stats(self) -> BatcherStats:
-        return self.batchers.of(self.recognizer, self._batch).stats
+        return self._recognition.stats
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """``function(*args)``, off the event loop: what translates or speaks a text waits for its engines there.
@@ -136,12 +128,12 @@ class LiveModels:
         """
         silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
         window = SpeechWindow(silence, RecognitionOptions(word_timestamps=True))
-        await self.batchers.of(self.recognizer, self._batch).aio(window, session="warm-up")
+        await self._recognition.aio(window, session="warm-up")
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._threads)
         for source, target in pairs:
             await in_thread(self.translator.translate, "Hello.", source, target)
         for language in speak:
-            await in_thread(self.speaker.speak, "1", language)
+            await in_thread(self.text_to_speech.speak, "1", language)
         self.stuck = False
 
     def _run(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
@@ -154,7 +146,7 @@ class LiveModels:
             return self._run_until(stage, items, until_s)
 
     def _run_until(self, stage: Stage[In, Out], items: Sequence[In], until_s: float) -> list[Out]:
-        batcher = self.batchers.of(stage)
+        batcher = self.engines.batchers.of(stage)
         futures: list[Future[Out]] = []
         try:
             for item in items:
@@ -173,9 +165,8 @@ class LiveModels:
         )
 
     def close(self) -> None:
-        self.batchers.close()
-        self.translator.close()
-        self.speaker.close()
+        """End what is under way, and free the models that were loaded here."""
+        self._made_here.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:

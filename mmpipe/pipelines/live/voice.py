@@ -118,7 +118,7 @@ class VoiceLane:
     # --- what the session does ---
 
     def add(self, source: Segment, text: str, language: str) -> None:
-        estimated_s = self._models.speaker.estimate_s(text, language, self._options.voice, self._options.speed)
+        estimated_s = self._models.text_to_speech.estimate_s(text, language, self._options.voice, self._options.speed)
         self._waiting.append(Saying(source, text, language, estimated_s))
         self._news.set()
 
@@ -201,10 +201,10 @@ class VoiceLane:
             logger.info("%s: %d characters not spoken, the voice is %.0f s behind", self._name, size, behind_s)
 
     async def _speak(self, saying: Saying) -> None:
-        in_thread, speaker = self._models.in_thread, self._models.speaker
+        in_thread, text_to_speech = self._models.in_thread, self._models.text_to_speech
         speed = self._speed()
         # in a thread, since an engine may have to be loaded first
-        pieces = await in_thread(speaker.stream, saying.text, saying.language, self._options.voice, speed)
+        pieces = await in_thread(text_to_speech.stream, saying.text, saying.language, self._options.voice, speed)
         ends_s = 0.0
         while (audio := await in_thread(next, pieces, None)) is not None:
             if self._interrupted:

@@ -19,7 +19,7 @@ from mmpipe.generation.likelihood import Choices
 from mmpipe.generation.requests import Finish, ForcedTokens, Generation, GenerationRequest, Prompt
 from mmpipe.generation.sampling import SamplingOptions
 from mmpipe.generation.streams import GenerationStream
-from mmpipe.pipelines.multimodal_qa.helpers import Lazy
+from mmpipe.pipelines.engines import Lazy
 from mmpipe.pipelines.multimodal_qa.question import Question
 from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
@@ -61,7 +61,7 @@ class Answerer:
         if not 0 <= threshold <= 1:
             raise InputError(f"The threshold is {threshold}; it is a probability, 0 to 1.")
         self._engine, self._confidence, self._threshold = engine, confidence, threshold
-        self._grammars = Lazy(lambda: GrammarCompiler(engine.language_model))
+        self._grammars = Lazy("Grammars", lambda: GrammarCompiler(engine.language_model))
 
     def say(
         self, prompt: Prompt, features: Sequence[ImageFeatures], question: Question, out: AnswerStream, *, live: bool

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from pathlib import Path
 
 import numpy as np
 
 from mmpipe.audio import media
 from mmpipe.audio.containers import describe
-from mmpipe.audio.recognition import load_recognizer
-from mmpipe.audio.vad import FRAME, Endpointer, SileroVad, VadOptions, speech_chunks
+from mmpipe.audio.vad import FRAME, Endpointer, VadOptions, speech_chunks
 from mmpipe.errors import MediaError
-from mmpipe.pipelines.batchers import Batchers
-from mmpipe.stage import Recognizer
+from mmpipe.pipelines.engines import Engines
 from mmpipe.types import SPEECH_RATE_HZ, Audio, RecognitionOptions, SpeechWindow, joined
 
 #: Nobody asks for longer in one breath; what is longer is a recording of something else.
@@ -23,11 +20,10 @@ END_OF_QUESTION_S = 1.0
 
 
 class SpokenQuestionRecognizer:
-    """Recognizes what was asked. Share one between threads."""
+    """Recognizes what was asked, with the recognizer of ``engines``. Share one between threads."""
 
-    def __init__(self, recognizer: Recognizer | str | Path, batchers: Batchers) -> None:
-        self._recognizer = recognizer if isinstance(recognizer, Recognizer) else load_recognizer(recognizer)
-        self._batchers, self._vad = batchers, SileroVad()
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
 
     def hear(self, question: Audio, language: str | None = None) -> tuple[str, str]:
         """What is said in ``question``, and its language. ``language``: if it is known; ISO 639-1.
@@ -41,9 +37,10 @@ class SpokenQuestionRecognizer:
                 f"The spoken question lasts {question.duration_s:.0f} s; up to {MAX_QUESTION_S:.0f} s are listened to. "
                 "Cut it, or transcribe it with mmpipe transcribe"
             )
-        speech = speech_chunks([media.resample(question, SPEECH_RATE_HZ)], self._vad)
+        speech = speech_chunks([media.resample(question, SPEECH_RATE_HZ)], self._engines.vad)
         windows = [SpeechWindow(chunk.audio, RecognitionOptions(language=language)) for chunk in speech]
-        heard = [segment for segment in self._batchers(self._recognizer, windows) if segment.text]
+        segments = self._engines.batchers(self._engines.recognizer, windows)
+        heard = [segment for segment in segments if segment.text]
         if not heard:
             raise MediaError("No speech detected in the spoken question. Say it again")
         return joined((segment.text for segment in heard), heard[0].language), heard[0].language
@@ -55,7 +52,7 @@ class SpokenQuestionRecognizer:
             MediaError: they end before anything is said.
         """
         pauses = VadOptions(min_silence_s=END_OF_QUESTION_S, max_speech_s=MAX_QUESTION_S)
-        stream, endpointer = self._vad.stream(), Endpointer(pauses)
+        stream, endpointer = self._engines.vad.stream(), Endpointer(pauses)
         pad = round(pauses.pad_s * SPEECH_RATE_HZ)
         held, first = np.zeros(0, np.float32), 0  # place of held[0] in the stream
         async for block in blocks:

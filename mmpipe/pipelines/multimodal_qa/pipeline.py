@@ -8,24 +8,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import Self, Unpack
 
-from mmpipe.batching import Device
 from mmpipe.errors import BatcherClosedError, InputError, LanguageError
 from mmpipe.fusion.confidence import confidence as likely_right
 from mmpipe.generation.chat import Message, RenderedChat
-from mmpipe.generation.engine import GenerationEngine
-from mmpipe.generation.options import EngineOptions
-from mmpipe.pipelines.batchers import Batchers
+from mmpipe.pipelines.engines import Engines, Lazy
 from mmpipe.pipelines.multimodal_qa.answering import Answerer, Confidence, Said
 from mmpipe.pipelines.multimodal_qa.conversation import Conversation
 from mmpipe.pipelines.multimodal_qa.evidence import Evidence
 from mmpipe.pipelines.multimodal_qa.explaining import Scene, explain
-from mmpipe.pipelines.multimodal_qa.fused import FusedModel
-from mmpipe.pipelines.multimodal_qa.helpers import Helpers
-from mmpipe.pipelines.multimodal_qa.image_encoding import BatchedImageEncoder, ImageSource, load
+from mmpipe.pipelines.multimodal_qa.hearing import SpokenQuestionRecognizer
+from mmpipe.pipelines.multimodal_qa.image_encoding import ImageSource, load
 from mmpipe.pipelines.multimodal_qa.question import (
     AskOptions,
     Question,
@@ -36,7 +31,6 @@ from mmpipe.pipelines.multimodal_qa.question import (
 from mmpipe.pipelines.multimodal_qa.question_language import ENGLISH
 from mmpipe.pipelines.multimodal_qa.reading import PictureReader, asks_for_text
 from mmpipe.pipelines.multimodal_qa.stream import AnswerStream
-from mmpipe.stage import Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.translate import detect_language, language_code
 from mmpipe.types import Answer, Audio, Image, TextLine
 
@@ -56,15 +50,11 @@ class MultimodalQA:
     ...     print(qa.ask("photo.jpg", "What is this?").text)
 
     Args:
-        model: what answers: a :class:`~mmpipe.pipelines.multimodal_qa.FusedModel`, or the folder of an adapter; None:
-            the adapter that mmpipe carries, for SmolLM2 135M and EfficientNet-Lite2.
+        engines: whose model answers, whose recognizer hears spoken questions, and so on; None: the built-in ones,
+            loaded for this. A model that no question needs is not loaded.
         threshold: an answer that is less likely than this to be right becomes "I cannot tell."; 0: none does; None:
             :data:`THRESHOLD`.
         confidence: how likely an answer is to be right.
-        recognizer, translators, synthesizers, reader: engines of your own for spoken questions, other languages,
-            spoken answers and text in pictures; None: the built-in ones, made when they are first needed.
-        engine_settings: the bounds of what is answered at once.
-        batchers: those of another pipeline with the same engines, to share its batches; None: its own.
 
     Raises:
         WeightsError, MissingDependencyError: a model cannot be had.
@@ -72,26 +62,20 @@ class MultimodalQA:
 
     def __init__(
         self,
-        model: FusedModel | Path | None = None,
+        engines: Engines | None = None,
         *,
         threshold: float | None = None,
         confidence: Confidence = likely_right,
-        recognizer: Recognizer | str | Path = "whisper-base",
-        translators: Sequence[Translator] | None = None,
-        synthesizers: Sequence[Synthesizer] | None = None,
-        reader: TextReader | None = None,
-        engine_options: EngineOptions | None = None,
-        batchers: Batchers | None = None,
     ) -> None:
-        self.model = model if isinstance(model, FusedModel) else FusedModel.load(*([model] if model else []))
-        device = Device()  # the encoder and the language model take turns
-        self.image_encoder = BatchedImageEncoder(self.model.encoder, device)
-        self.engine = GenerationEngine(
-            self.model.language_model, engine_options, attending=self.model.attending, device=device
-        )
+        self._made_here = ExitStack()
+        self.engines = engines or self._made_here.enter_context(Engines(interactive=True))
+        self.model, self.image_encoder = self.engines.fused_model, self.engines.image_encoder
+        self.engine = self.engines.generation
         self._answerer = Answerer(self.engine, confidence, THRESHOLD if threshold is None else threshold)
-        self._helpers = Helpers(recognizer, translators, synthesizers, reader, batchers)
-        self._reader = PictureReader(self._helpers)
+        self._reader = PictureReader(self.engines)
+        self._recognizer = SpokenQuestionRecognizer(self.engines)
+        self._translator = Lazy("Translation", self.engines.text_translator)
+        self._text_to_speech = Lazy("Voice", self.engines.text_to_speech)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
 
     def ask(
@@ -207,15 +191,16 @@ class MultimodalQA:
         Raises:
             MediaError: they end before anything is said.
         """
-        return await self._helpers.ear().listen(blocks)
+        return await self._recognizer.listen(blocks)
 
     def close(self) -> None:
-        """Free the models. What is being answered fails. May be called twice."""
+        """Free the models that were loaded here. May be called twice.
+
+        What is being answered fails, or with engines that were given, is answered.
+        """
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self.engine.close(drain=False)
-        self.image_encoder.close()
+        self._made_here.close()
         self._pool.shutdown()
-        self._helpers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,12 +237,12 @@ class MultimodalQA:
 
     def _understand(self, question: Question) -> tuple[Understood, str]:
         """``question`` in English, and the language of the answer. What cannot be done fails here, before the work."""
-        asked = understand(question, self._helpers.ear, self._helpers.translator)
+        asked = understand(question, self._recognizer, self._translator)
         to = ENGLISH if question.schema is not None else language_code(question.to or asked.language)
         if to != ENGLISH:
-            self._helpers.translator().graph.best(ENGLISH, to)
+            self._translator().graph.best(ENGLISH, to)
         if question.speak:
-            self._helpers.speaker().check(to, question.voice)
+            self._text_to_speech().check(to, question.voice)
         return asked, to
 
     def _rendered(self, asked: Understood, answer_tokens: int) -> RenderedChat:
@@ -280,7 +265,7 @@ class MultimodalQA:
         if question.choices:
             english = question.choices
             if asked.language != ENGLISH:
-                translated = self._helpers.translator().translate_many(question.choices, asked.language, ENGLISH)
+                translated = self._translator().translate_many(question.choices, asked.language, ENGLISH)
                 english = [choice.text for choice in translated]
             return self._answerer.choose(prompt, question.choices, english, asked.language)
         new = features[-len(asked.new_pictures) :]
@@ -303,7 +288,7 @@ class MultimodalQA:
         """``said`` in the language ``to``, and spoken if that is wanted. What was read stays as it is unless asked."""
         text, language = said.text, said.language or to
         if said.language != to and not (said.read and question.to is None):
-            text, language = self._helpers.translator().translate(text, said.language, to).text, to
+            text, language = self._translator().translate(text, said.language, to).text, to
         if not out.text:
             out.push(text)
         return Answer(
@@ -316,7 +301,7 @@ class MultimodalQA:
             read=said.read,
             choices=said.choices,
             data=said.data,
-            speech=self._helpers.speaker().speak(text, language, question.voice) if question.speak else None,
+            speech=self._text_to_speech().speak(text, language, question.voice) if question.speak else None,
         )
 
 

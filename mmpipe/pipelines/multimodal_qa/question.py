@@ -117,7 +117,7 @@ class Understood:
 
 
 def understand(
-    question: Question, ear: Callable[[], SpokenQuestionRecognizer], translator: Callable[[], TextTranslator]
+    question: Question, recognizer: SpokenQuestionRecognizer, translator: Callable[[], TextTranslator]
 ) -> Understood:
     """What ``question`` says, in English.
 
@@ -130,7 +130,7 @@ def understand(
     for message in question.messages:
         last = message is question.messages[-1]
         known = language_code(question.language) if last and question.language else None
-        heard = [ear().hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
+        heard = [recognizer.hear(part, known) if isinstance(part, Audio) else (part, known) for part in message.parts]
         texts = [part for part, _ in heard if isinstance(part, str) and part.strip()]
         for text in (*texts, *question.choices):
             _check_text(text)

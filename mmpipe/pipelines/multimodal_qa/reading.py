@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from math import hypot
 
-from mmpipe.pipelines.multimodal_qa.helpers import Helpers
+from mmpipe.pipelines.engines import Engines, Lazy
 from mmpipe.pipelines.multimodal_qa.image_encoding import ImageSource, load_in_full
 from mmpipe.translate import detect_language
 from mmpipe.types import Image, TextLine
@@ -32,17 +33,18 @@ def asks_for_text(question: str) -> bool:
 class PictureReader:
     """Reads text in pictures, and translates it there. A context manager.
 
-    ``helpers``: whose reader and translator to use; None: the built-in ones.
+    ``engines``: whose reader and translators; None: the built-in ones, loaded for this.
     """
 
-    def __init__(self, helpers: Helpers | None = None) -> None:
-        self._owns_helpers = helpers is None
-        self._helpers = helpers or Helpers()
+    def __init__(self, engines: Engines | None = None) -> None:
+        self._made_here = ExitStack()
+        self.engines = engines or self._made_here.enter_context(Engines(interactive=True))
+        self._translator = Lazy("Translation", self.engines.text_translator)
 
     @property
     def available(self) -> bool:
         """Whether there is a reader."""
-        return self._helpers.can_read
+        return self.engines.can_read
 
     def read(self, picture: ImageSource) -> tuple[TextLine, ...]:
         """The text in ``picture``, line by line in reading order.
@@ -51,7 +53,8 @@ class PictureReader:
             ImageError: it is no picture that can be read.
             MissingDependencyError: the extra ``ocr`` is not installed.
         """
-        return self._helpers.read([load_in_full(picture)])[0]
+        loaded = load_in_full(picture)
+        return self.engines.batchers(self.engines.reader, [loaded])[0]
 
     def translate(
         self,
@@ -82,13 +85,13 @@ class PictureReader:
         source = source or detect_language("\n".join(line.text for line in lines))
 
         def translate(texts: Sequence[str]) -> list[str]:
-            return [found.text for found in self._helpers.translator().translate_many(texts, source, to)]
+            return [found.text for found in self._translator().translate_many(texts, source, to)]
 
         return draw_texts(loaded, lines, _translated(lines, translate))
 
     def close(self) -> None:
-        if self._owns_helpers:
-            self._helpers.close()
+        """Free the models that were loaded here."""
+        self._made_here.close()
 
     def __enter__(self) -> PictureReader:
         return self

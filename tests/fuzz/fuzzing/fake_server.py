@@ -59,17 +59,16 @@ def demo(*, login: bool) -> None:
     from mmpipe.demo.options import DemoOptions
     from mmpipe.demo.pairs import Pairs
     from mmpipe.errors import MissingDependencyError
+    from mmpipe.pipelines.engines import Lazy
 
     rig = _rig()
 
     class FakeModels(models.DemoModels):
         def __init__(self) -> None:
             super().__init__()
-            self._recognizer = models.Part("recognition", lambda: rig.reader)
-            self._translators = models.Part("translation", lambda: [rig.upper])
-            self._synthesizers = models.Part("voice", lambda: [rig.beep])
-            self._live = models.Part("live", lambda: rig.models)
-            self._reader = self._qa = models.Part("pictures", _missing)
+            self._engines = rig.models.engines
+            self._live = Lazy("live", lambda: rig.models)
+            self._reader = self._qa = Lazy("pictures", _missing)
 
         @property
         def pairs(self) -> Pairs:  # type: ignore[override]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from mmpipe.audio.vad import SileroVad
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import Event, LiveModels, LiveOptions, LiveSession
 from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import SPEECH_RATE_HZ, Audio, Segment, Sentence, SpeechRequest, SpeechWindow, Tier, Word
@@ -145,16 +147,28 @@ def of(kind: type[Event], events: list[Event]) -> list[Any]:
 @pytest.fixture(scope="session")
 def live() -> SimpleNamespace:
     """What tests need of this file, without importing it."""
-    return SimpleNamespace(Upper=Upper, Beep=Beep, SoundClock=SoundClock, replay=replay, of=of, spell=spell)
+    return SimpleNamespace(
+        Upper=Upper, Beep=Beep, SoundClock=SoundClock, models=models, replay=replay, of=of, spell=spell
+    )
+
+
+@contextmanager
+def models(recognizer: Recognizer, upper: Translator | None = None) -> Iterator[LiveModels]:
+    """Models that hear with ``recognizer``."""
+    engines = Engines(recognizer, translators=[upper or Upper()], synthesizers=[Beep()], interactive=True)
+    with engines, LiveModels(engines) as models:
+        yield models
 
 
 @pytest.fixture
-def reading(loud: Callable[[float], SileroVad]) -> Callable[..., LiveModels]:
+def reading(loud: Callable[[float], SileroVad]) -> Iterator[Callable[..., LiveModels]]:
     """Makes models that read spelled sound."""
+    with ExitStack() as stack:
 
-    def make(beep: Beep | None = None, **options: Any) -> LiveModels:
-        models = LiveModels(Reader(), translators=[Upper()], synthesizers=[beep or Beep()], **options)
-        models.vad = loud(LEVEL / 2)
-        return models
+        def make(beep: Beep | None = None, **options: Any) -> LiveModels:
+            engines = Engines(Reader(), translators=[Upper()], synthesizers=[beep or Beep()], interactive=True)
+            models = LiveModels(stack.enter_context(engines), **options)
+            models.vad = loud(LEVEL / 2)
+            return models
 
-    return make
+        yield make

@@ -15,7 +15,7 @@ from mmpipe.audio.recognition.whisper import Whisper
 from mmpipe.errors import InputError
 from mmpipe.evaluate.clips import load_clips
 from mmpipe.evaluate.metrics import word_error_rate
-from mmpipe.pipelines.live import CommittedEvent, Event, LanguageEvent, LiveModels, LiveOptions, TranslatedEvent
+from mmpipe.pipelines.live import CommittedEvent, Event, LanguageEvent, LiveOptions, TranslatedEvent
 from mmpipe.pipelines.live.language import DOUBT_LOGPROB, SpokenLanguage
 from mmpipe.pipelines.live.segmenter import Window
 from mmpipe.types import Audio, Segment
@@ -119,7 +119,7 @@ def joined(*parts: np.ndarray) -> np.ndarray:
 
 
 def session(live: Any, whisper: Whisper, options: LiveOptions, sound: np.ndarray) -> list[Event]:
-    with LiveModels(whisper, translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
+    with live.models(whisper) as models:
         return list(asyncio.run(live.replay(models, options, sound)))
 
 

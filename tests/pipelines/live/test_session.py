@@ -46,7 +46,7 @@ def talk(librivox: list[Clip]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def events(live: Any, whisper: Whisper, talk: np.ndarray) -> list[Event]:
     """One real session, looked at by several tests."""
-    with LiveModels(whisper, translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
+    with live.models(whisper) as models:
         return asyncio.run(live.replay(models, LiveOptions(to="pt", source="en", speak=True, headphones=True), talk))
 
 
@@ -107,7 +107,7 @@ def test_silence_and_noise_commit_nothing(live: Any, whisper: Whisper) -> None:
     random = np.random.default_rng(0)
     noise = (0.1 * random.standard_normal(16_000 * 20)).astype(np.float32)
     sound = np.concatenate([np.zeros(16_000 * 20, np.float32), noise])
-    with LiveModels(whisper, translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
+    with live.models(whisper) as models:
         events = asyncio.run(live.replay(models, LiveOptions(source="en"), sound))
     assert not live.of(CommittedEvent, events)
 
@@ -115,7 +115,7 @@ def test_silence_and_noise_commit_nothing(live: Any, whisper: Whisper) -> None:
 def test_a_failed_translation_is_a_warning_and_captions_go_on(live: Any, whisper: Whisper, talk: np.ndarray) -> None:
     upper = live.Upper()
     upper.failing = 4  # each sentence is tried twice
-    with LiveModels(whisper, translators=[upper], synthesizers=[live.Beep()]) as models:
+    with live.models(whisper, upper) as models:
         events = asyncio.run(live.replay(models, LiveOptions(to="pt", source="en", draft=False), talk[: 16_000 * 16]))
     assert len(live.of(WarningEvent, events)) == 2
     assert live.of(CommittedEvent, events)
@@ -145,7 +145,7 @@ def test_a_recognizer_without_words_is_a_warning_that_says_what_to_do(
 
 
 def test_a_broken_recognizer_ends_its_session_with_the_reason(live: Any, talk: np.ndarray) -> None:
-    with LiveModels(Broken(), translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
+    with live.models(Broken()) as models:
         events = asyncio.run(live.replay(models, LiveOptions(source="en"), talk[: 16_000 * 3]))
     assert isinstance(events[-1], EndedEvent)
     assert "out of order" in events[-1].reason
@@ -181,7 +181,7 @@ def test_closing_early_ends_the_session_and_keeps_what_was_committed(
         if abs(now_s - 6.0) < 0.05:
             await session.close("the server stops")
 
-    with LiveModels(whisper, translators=[live.Upper()], synthesizers=[live.Beep()]) as models:
+    with live.models(whisper) as models:
         events = asyncio.run(live.replay(models, LiveOptions(source="en"), talk[: 16_000 * 6], meanwhile=stop))
     assert live.of(CommittedEvent, events)
     assert isinstance(events[-1], EndedEvent)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmpipe.audio import media
 from mmpipe.evaluate.clips import Clip
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.live import CommittedEvent, LiveModels, LiveOptions, LiveSession
 from mmpipe.stage import Recognizer
 from mmpipe.types import SPEECH_RATE_HZ, Segment, SpeechWindow, Word
@@ -42,7 +43,7 @@ def talk(librivox: list[Clip], recognizer: Counts, speech_s: float, silence_s: f
     silence = np.zeros(round(silence_s * SPEECH_RATE_HZ), np.float32)
 
     async def run() -> list[Any]:
-        with LiveModels(recognizer) as models:
+        with LiveModels(Engines(recognizer, interactive=True)) as models:
             session = LiveSession(models, LiveOptions(source="en"))
             async with AsyncExitStack() as others:
                 for _ in range(2):

@@ -13,6 +13,7 @@ import torch
 
 from mmpipe.fusion.strategies import STRATEGIES, Shapes
 from mmpipe.generation.language_model import LanguageModel
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.multimodal_qa import FusedModel, MultimodalQA
 from mmpipe.stage import ImageEncoder, Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.types import (
@@ -142,16 +143,18 @@ def make() -> Iterator[Callable[..., MultimodalQA]]:
     made: list[MultimodalQA] = []
 
     def build(**options: object) -> MultimodalQA:
-        wanted = {"model": fused(), "threshold": 0.0, "recognizer": Ear(), "translators": [Zed()]}
-        wanted |= {"synthesizers": [Beep()], "reader": Page()} | options
-        made.append(MultimodalQA(**wanted))  # type: ignore[arg-type]
+        own = {name: options.pop(name) for name in ("threshold", "confidence") if name in options}
+        given = {"recognizer": Ear(), "translators": [Zed()], "synthesizers": [Beep()], "reader": Page()}
+        engines = Engines(**{"fused_model": fused()} | given | options, interactive=True)  # type: ignore[arg-type]
+        made.append(MultimodalQA(engines, **{"threshold": 0.0} | own))  # type: ignore[arg-type]
         return made[-1]
 
     yield build
     for qa in made:
+        qa.engines.close()
         qa.close()
 
 
 @pytest.fixture
 def qa(make: Callable[..., MultimodalQA], encoder: Colours) -> MultimodalQA:
-    return make(model=fused(encoder=encoder))
+    return make(fused_model=fused(encoder=encoder))

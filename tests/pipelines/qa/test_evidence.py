@@ -30,7 +30,7 @@ def peephole(make: Make, parts: Any) -> MultimodalQA:
         def _features(self, image: Image) -> Any:
             return super()._features(Image(image.pixels[: image.height_px // 5, : image.width_px // 5]))
 
-    return make(model=parts.fused(encoder=Peephole()))
+    return make(fused_model=parts.fused(encoder=Peephole()))
 
 
 def test_covering_what_is_not_seen_changes_nothing_and_covering_what_is_does(

@@ -40,7 +40,7 @@ def test_the_answer_is_what_the_language_model_says_to_the_embeddings_of_the_pic
     by_hand = Prompt(embeddings=torch.cat([lm.embed(before), picture, lm.embed(after)]))
     with GenerationEngine(lm) as engine:
         (expected,) = engine.generate([GenerationRequest(by_hand, max_new_tokens=SHORT)])
-    answer = make(model=parts.fused()).ask(parts.RED, "What is this?", max_new_tokens=SHORT)
+    answer = make(fused_model=parts.fused()).ask(parts.RED, "What is this?", max_new_tokens=SHORT)
     assert answer.said == expected.text.strip()
     assert (answer.question, answer.language, answer.refused) == ("What is this?", "en", False)
 
@@ -57,7 +57,7 @@ def test_every_strategy_shows_the_picture_to_the_language_model(
         gate.fill_(2.0)
     if strategy == "additive":
         model.strategy.gate.fill_(2.0)
-    qa = make(model=model)
+    qa = make(fused_model=model)
     answers = {qa.ask(picture, "What?", max_new_tokens=40).said for picture in (parts.RED, parts.GREEN, parts.BLUE)}
     assert len(answers) > 1
 
@@ -258,7 +258,7 @@ class Slow(ImageEncoder):
 
 def test_a_cancelled_question_is_not_answered(make: Make, parts: Any) -> None:
     slow = Slow(parts.Colours())
-    qa = make(model=parts.fused(encoder=slow))
+    qa = make(fused_model=parts.fused(encoder=slow))
     stream = qa.stream(parts.RED, "What?", max_new_tokens=1500)
     assert slow.began.wait(10)
     stream.cancel()
@@ -285,10 +285,11 @@ async def _await(stream: Any) -> Any:
 
 def test_closing_fails_what_is_under_way_and_what_waits(make: Make, parts: Any) -> None:
     slow = Slow(parts.Colours())
-    qa = make(model=parts.fused(encoder=slow))
+    qa = make(fused_model=parts.fused(encoder=slow))
     streams = [qa.stream(parts.RED, f"What {n}?") for n in range(60)]
     assert slow.began.wait(10)
     slow.go_on.set()
+    qa.engines.close()
     qa.close()
     for stream in streams:
         with pytest.raises((BatcherClosedError, StageError)):
@@ -305,7 +306,7 @@ def test_what_goes_wrong_in_an_encoder_is_told_and_does_not_stay(make: Make, par
                 raise RuntimeError("too dark")
             return super().run(items)  # type: ignore[no-any-return]
 
-    qa = make(model=parts.fused(encoder=Blind()))
+    qa = make(fused_model=parts.fused(encoder=Blind()))
     with pytest.raises(StageError, match="too dark"):
         qa.ask(Image(np.zeros((9, 9, 3), np.uint8)), "What?")
     assert qa.ask(parts.RED, "What?", max_new_tokens=2).confidence > 0

@@ -12,9 +12,9 @@ import pytest
 from mmpipe import Image, MultimodalQA
 from mmpipe.errors import LanguageError
 from mmpipe.fusion.training.questions import wordings
+from mmpipe.pipelines import engines as engines_module
+from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.multimodal_qa import PictureReader
-from mmpipe.pipelines.multimodal_qa import helpers as helpers_module
-from mmpipe.pipelines.multimodal_qa.helpers import Helpers
 from mmpipe.pipelines.multimodal_qa.reading import asks_for_text
 from mmpipe.vision import images
 
@@ -62,7 +62,7 @@ def test_no_question_that_the_model_was_trained_for_is_taken_away_from_it() -> N
 def test_what_stands_in_the_picture_is_the_answer(make: Make, parts: Any, encoder: Any, tmp_path: Path) -> None:
     path, page = tmp_path / "large.png", parts.Page(*SIGN)
     images.save(parts.plain(9, 9, 9, side_px=1500), path)
-    qa = make(model=parts.fused(encoder=encoder), reader=page)
+    qa = make(fused_model=parts.fused(encoder=encoder), reader=page)
     answer = qa.ask([path, parts.RED], "What does it say?")
     assert answer.text == "\n".join(SIGN * 2)
     assert [line.text for line in answer.read] == list(SIGN * 2)
@@ -87,7 +87,7 @@ def test_a_picture_without_text_is_said_to_have_none(make: Make, parts: Any) -> 
 
 
 def test_without_a_reader_the_language_model_is_asked(make: Make, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helpers_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines_module, "find_spec", lambda name: None)
     assert make(reader=None).ask(parts.RED, "What does it say?", max_new_tokens=3).said
 
 
@@ -102,7 +102,7 @@ def test_in_a_conversation_the_picture_shown_last_is_read(make: Make, parts: Any
 
 
 def reader(parts: Any, *texts: str) -> PictureReader:
-    return PictureReader(Helpers(translators=[parts.Zed()], reader=parts.Page(*texts)))
+    return PictureReader(Engines(translators=[parts.Zed()], reader=parts.Page(*texts)))
 
 
 def drawn(picture: Image, before: Image) -> list[int]:
@@ -138,6 +138,6 @@ def test_sentences_over_several_lines_are_translated_as_a_whole(parts: Any) -> N
 
     page = parts.Page("Danger", "The bridge is cur-", "rently closed,", "Please go round")
     before = parts.plain(240, 240, 240, side_px=120)
-    after = PictureReader(Helpers(translators=[Listening()], reader=page)).translate(before, "pt", source="en")
+    after = PictureReader(Engines(translators=[Listening()], reader=page)).translate(before, "pt", source="en")
     assert seen == ["Danger", "The bridge is currently closed, Please go round"]
     assert {2, 4, 6, 8} <= set(drawn(after, before))  # each line got a part of it
