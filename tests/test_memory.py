@@ -114,7 +114,7 @@ def test_new_lengths_of_sound_do_not_fill_the_memory() -> None:
 
 
 def test_a_long_text_is_spoken_and_its_memory_given_back() -> None:
-    """Of 170 letters; they left 280 MB behind."""
+    """Of 170 letters; they left 190 MB behind."""
     assert _measured(_VOICE) < 40
 
 
