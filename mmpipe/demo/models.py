@@ -35,14 +35,12 @@ class DemoModels:
     Live sessions, recordings and questions run on the same engines behind the same batchers: whoever comes at the
     same time shares a batch. A context manager.
 
-    ``recognizer``: what :func:`~mmpipe.audio.recognition.load_recognizer` takes.
+    ``engines``: whose; None: the built-in ones. They are closed with this.
     """
 
-    def __init__(self, recognizer: str = "whisper-base") -> None:
-        self.recognizer_name = recognizer
-        self._engines = engines = Engines(
-            recognizer, interactive=True, generation=EngineOptions(prefix_cache_bytes=PREFIX_CACHE_BYTES)
-        )
+    def __init__(self, engines: Engines | None = None) -> None:
+        generation = EngineOptions(prefix_cache_bytes=PREFIX_CACHE_BYTES)
+        self._engines = engines = engines or Engines(interactive=True, generation=generation)
         # What visitors see first comes first.
         self._recognizer = Lazy("Speech recognition", lambda: engines.recognizer)
         self._translators = Lazy("Translation", lambda: engines.translators)

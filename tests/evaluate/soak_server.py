@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import mmpipe.demo.models as models
-import mmpipe.pipelines.live.models as live
+import mmpipe.pipelines.engines as engines
 from mmpipe.demo import DemoOptions, run
 from mmpipe.errors import MissingDependencyError
 
@@ -29,10 +29,9 @@ def not_here(_: object) -> None:
 
 
 rig, sounds = load(TESTS / "serve" / "conftest.py"), load(TESTS / "conftest.py")
-live.SileroVad = lambda: sounds.Loud(rig.LEVEL / 2)  # type: ignore[assignment,misc]
-models._load_recognizer = lambda _: rig.Reader()
-models._load_translators = lambda: [rig.Upper()]
-models._load_synthesizers = lambda: [rig.Beep()]
+engines.SileroVad = lambda: sounds.Loud(rig.LEVEL / 2)  # type: ignore[assignment,misc]
+without_models = engines.Engines(rig.Reader(), translators=[rig.Upper()], synthesizers=[rig.Beep()], interactive=True)
+models.Engines = lambda *_, **__: without_models  # type: ignore[assignment,misc]
 models.DemoModels._load_reader = not_here  # type: ignore[assignment,method-assign]
 models.DemoModels._load_qa = not_here  # type: ignore[assignment,method-assign]
 run(DemoOptions(port=int(sys.argv[1]), max_sessions=16))

@@ -155,7 +155,7 @@ def test_noises_commit_nothing_and_speech_among_them_would(
     sounds = live_bench.noises(10)
     assert all(sound.duration_s == 10 for sound in sounds.values())
     assert all(np.abs(sound.samples).max() > 0.01 for name, sound in sounds.items() if name != "silence")
-    monkeypatch.setattr("mmpipe.pipelines.live.models.load_recognizer", lambda name: Hallucinating())
+    monkeypatch.setattr("mmpipe.pipelines.engines.load_recognizer", lambda name: Hallucinating())
     speech = {"speech": Audio(utterances[0].audio.samples)}
     rows = {row["sound"]: row for row in live_bench.no_speech(sounds | speech, tmp_path, LiveOptions(source="en"))}
     assert {name: rows[name]["committed words"] for name in sounds} == dict.fromkeys(sounds, 0)

@@ -65,8 +65,7 @@ def demo(*, login: bool) -> None:
 
     class FakeModels(models.DemoModels):
         def __init__(self) -> None:
-            super().__init__()
-            self._engines = rig.models.engines
+            super().__init__(rig.models.engines)
             self._live = Lazy("live", lambda: rig.models)
             self._reader = self._qa = Lazy("pictures", _missing)
 
