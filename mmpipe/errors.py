@@ -73,5 +73,5 @@ class DeadlineExceededError(BatcherError):
     """The item's deadline passed before it was computed; it was not computed."""
 
 
-class BatcherClosedError(BatcherError):
+class ClosedError(BatcherError):
     """The batcher is closed and takes nothing more."""

@@ -32,6 +32,8 @@ WORDS = {
     r"\bmax_compression\b": "compression_ratio_threshold",
     r"\btold_plainly\b": "convert_os_errors",
     r"\bwarm_up\b": "warmup",
+    r"\bBatcherClosedError\b": "ClosedError",
+    r"\bHelpers\b": "Engines",
     r"\b(?:Batch|Engine)Settings\b": "BatchOptions, EngineOptions",
     r"\bclass (?:Hub|Desk|_Desk|Visitors|Things|Speaker)\b": (
         "SessionManager, ImageChatSession, RecordingSession, SessionStore, SessionState, TextToSpeech"

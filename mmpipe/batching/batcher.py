@@ -79,7 +79,7 @@ class Batcher(Generic[In, Out]):
         """Start the thread and the warm-up now rather than with the first item. Returns at once.
 
         Raises:
-            BatcherClosedError: it is closed.
+            ClosedError: it is closed.
         """
         self._worker.start()
         return self
@@ -110,13 +110,13 @@ class Batcher(Generic[In, Out]):
             QueueFullError: no room now; ``retry_after_s`` says when to try again.
             ItemTooLargeError: the item alone costs more than a batch may.
             DeadlineExceededError: there was no room before the deadline.
-            BatcherClosedError: it is closed, or was closed during the wait for room.
+            ClosedError: it is closed, or was closed during the wait for room.
             StageError: ``stage.cost`` gave no number.
 
         The future raises:
             StageError: the stage failed on this item; the cause is chained. Errors of mmpipe come as they are.
             DeadlineExceededError: the deadline passed before the computation started.
-            BatcherClosedError: the batcher was closed without draining.
+            ClosedError: the batcher was closed without draining.
         """
         cost = self._stage.cost(item)
         if not 0 <= cost < math.inf:

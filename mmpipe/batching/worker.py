@@ -19,7 +19,7 @@ from mmpipe.batching.options import BatchOptions
 from mmpipe.batching.queue import Entry, FairQueue
 from mmpipe.batching.stats import BatcherStats
 from mmpipe.errors import (
-    BatcherClosedError,
+    ClosedError,
     DeadlineExceededError,
     ItemTooLargeError,
     MmpipeError,
@@ -86,7 +86,7 @@ class Worker(Generic[In, Out]):
                 self._thread = thread
                 _running.add(self)
             elif not self._thread.is_alive():
-                raise BatcherClosedError(
+                raise ClosedError(
                     f"The thread of {self.name!r} is gone: a batcher does not survive a fork. "
                     "Make it in the process that uses it."
                 )
@@ -166,8 +166,8 @@ class Worker(Generic[In, Out]):
         computed = self._stats.done + self._stats.failed
         return len(self._queue) / 2 * self._stats.run_s / computed if computed else FIRST_RETRY_AFTER_S
 
-    def _closed_error(self) -> BatcherClosedError:
-        return BatcherClosedError(f"The batcher of {self.name!r} is closed. Make a new one to go on.")
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"The batcher of {self.name!r} is closed. Make a new one to go on.")
 
     # --- called on the worker's thread ---
 

@@ -105,12 +105,12 @@ def ask(
         if batch:
             _batch(qa, batch, options)
         elif evidence is not None and question is not None:
-            explained = qa.explain(images, question, **options)
+            explained = qa.explain(question, images, **options)
             explained.save(evidence)
             _tell(explained.answer, as_json, speak)
             err.print(f"{evidence}, {evidence.with_suffix('.json')}", markup=False)
         elif question is not None:
-            _show(qa.stream(images, question, **options), as_json, speak, aloud=voice)
+            _show(qa.stream(question, images, **options), as_json, speak, aloud=voice)
         elif voice:
             _talk(qa, images, options, as_json)
         else:
@@ -358,7 +358,7 @@ def _question(line: str, folder: Path, options: AskOptions) -> Question:
     wrong = [key for key, value in given.items() if key not in _EXTRAS or not isinstance(value, _EXTRAS[key])]
     if wrong or not isinstance(text, str):
         raise InputError(f"Unknown in the line, or of the wrong kind: {', '.join(sorted(wrong)) or 'question'}.")
-    return Question.about(paths, text, **{**options, **given})
+    return Question.about(text, paths, **{**options, **given})
 
 
 # -- output -----------------------------------------------------------------------------------------------------

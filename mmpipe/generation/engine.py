@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmpipe.batching.device import Device
-from mmpipe.errors import BatcherClosedError, InputError
+from mmpipe.errors import ClosedError, InputError
 from mmpipe.generation.attention import install
 from mmpipe.generation.language_model import LanguageModel
 from mmpipe.generation.options import Attending, EngineOptions, EngineStats
@@ -75,7 +75,7 @@ class GenerationEngine:
         """Start the thread now rather than with the first request.
 
         Raises:
-            BatcherClosedError: it is closed.
+            ClosedError: it is closed.
         """
         self._runner.start()
         return self
@@ -86,7 +86,7 @@ class GenerationEngine:
         Raises:
             InputError: the prompt does not fit the model: too long with its answer, of another width, not finite.
             QueueFullError: no room now; ``retry_after_s`` says when to try again.
-            BatcherClosedError: the engine is closed.
+            ClosedError: the engine is closed.
         """
         return self._runner.submit(request, block=block)
 
@@ -157,7 +157,7 @@ class _Runner:
                 self._thread.start()
                 _running.add(self)
             elif not self._thread.is_alive():
-                raise BatcherClosedError(
+                raise ClosedError(
                     "The thread of the generation engine is gone: an engine does not survive a fork. Make it in the "
                     "process that uses it."
                 )
@@ -259,8 +259,8 @@ class _Runner:
             return self._scheduler.busy and not self._dropping
 
 
-def _closed_error() -> BatcherClosedError:
-    return BatcherClosedError("The generation engine is closed. Make a new one to go on.")
+def _closed_error() -> ClosedError:
+    return ClosedError("The generation engine is closed. Make a new one to go on.")
 
 
 _running: weakref.WeakSet[_Runner] = weakref.WeakSet()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mmpipe.errors import BatcherClosedError, MmpipeError, QueueFullError, StageError
+from mmpipe.errors import ClosedError, MmpipeError, QueueFullError, StageError
 from mmpipe.generation.attention import DecodeBatch, Packed, PrefillChunk, Trace
 from mmpipe.generation.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
 from mmpipe.generation.options import Attending, EngineOptions, EngineStats
@@ -380,8 +380,8 @@ def padded(count: int) -> int:
 
 def _explained(error: BaseException) -> MmpipeError:
     """An instance for each sequence: one raised in many threads would collect their tracebacks."""
-    if isinstance(error, BatcherClosedError):
-        return BatcherClosedError(*error.args)
+    if isinstance(error, ClosedError):
+        return ClosedError(*error.args)
     if isinstance(error, MmpipeError):
         return error
     explained = StageError(f"The language model failed: {type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mmpipe.batching import Batcher, BatchOptions
-from mmpipe.errors import BatcherClosedError, QueueFullError, StageError
+from mmpipe.errors import ClosedError, QueueFullError, StageError
 
 
 def test_coroutines_share_batches(stage):
@@ -115,4 +115,4 @@ def test_async_with_drops_what_is_pending_when_its_body_fails(stage):
     tasks = []
     result, error = asyncio.run(outer())
     assert result == "A"
-    assert isinstance(error, BatcherClosedError)
+    assert isinstance(error, ClosedError)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mmpipe.batching import BatchOptions, Priority
-from mmpipe.errors import BatcherClosedError, DeadlineExceededError, ItemTooLargeError, QueueFullError, StageError
+from mmpipe.errors import ClosedError, DeadlineExceededError, ItemTooLargeError, QueueFullError, StageError
 
 BULK = Priority.BULK
 
@@ -215,7 +215,7 @@ def test_closing_wakes_a_blocked_submitter(busy, stage, clock):
     late = in_thread(lambda: batcher.submit("b", block=True))
     clock.settle()
     closing = in_thread(lambda: batcher.close(drain=False))
-    assert isinstance(late(), BatcherClosedError)
+    assert isinstance(late(), ClosedError)
     stage.release()
     assert closing() is None
 

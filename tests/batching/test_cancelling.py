@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mmpipe.batching import Batcher, BatchOptions, Device
-from mmpipe.errors import BatcherClosedError, DeadlineExceededError
+from mmpipe.errors import ClosedError, DeadlineExceededError
 
 
 def test_a_cancelled_item_is_dropped_before_it_runs(busy, stage):
@@ -128,7 +128,7 @@ def test_closing_without_draining_fails_what_is_pending_but_not_what_is_running(
     stage.step()
     pending = batcher.submit("b")
     thread = closing(batcher, drain=False)
-    with pytest.raises(BatcherClosedError):
+    with pytest.raises(ClosedError):
         pending.result(20)
     assert not running.done()
     stage.release()
@@ -141,7 +141,7 @@ def test_a_second_close_may_cut_a_draining_one_short(busy, stage):
     batcher = busy(max_items=1)
     future = batcher.submit("a")
     threads = [closing(batcher, drain=True), closing(batcher, drain=False)]
-    assert isinstance(future.exception(20), BatcherClosedError)
+    assert isinstance(future.exception(20), ClosedError)
     stage.release()
     finish(*threads)
     batcher.close()
@@ -152,7 +152,7 @@ def test_a_closed_batcher_takes_nothing_more(make, stage):
     batcher = make(stage)
     batcher.close()
     for attempt in (lambda: batcher.submit("a"), lambda: batcher.run("ab"), batcher.start):
-        with pytest.raises(BatcherClosedError, match="is closed"):
+        with pytest.raises(ClosedError, match="is closed"):
             attempt()
 
 
@@ -161,7 +161,7 @@ def test_a_batcher_may_be_closed_from_its_own_thread(make, stage):
     closed = threading.Event()
     batcher.submit("a").add_done_callback(lambda _: (batcher.close(), closed.set()))
     assert closed.wait(20)
-    with pytest.raises(BatcherClosedError):
+    with pytest.raises(ClosedError):
         batcher.submit("b")
 
 
@@ -205,7 +205,7 @@ def test_with_drops_what_is_pending_when_its_body_fails(stage):
     with pytest.raises(ZeroDivisionError):
         body()
     assert futures[0].result(0) == "A"
-    assert isinstance(futures[1].exception(0), BatcherClosedError)
+    assert isinstance(futures[1].exception(0), ClosedError)
 
 
 def test_a_thread_that_breaks_leaves_nobody_waiting(busy, stage, monkeypatch):
@@ -220,9 +220,9 @@ def test_a_thread_that_breaks_leaves_nobody_waiting(busy, stage, monkeypatch):
     first.add_done_callback(raise_exit)
     stage.release()
     assert first.result(20) == "A"
-    assert isinstance(same_batch.exception(20), BatcherClosedError)
-    assert isinstance(queued.exception(20), BatcherClosedError)
-    with pytest.raises(BatcherClosedError):
+    assert isinstance(same_batch.exception(20), ClosedError)
+    assert isinstance(queued.exception(20), ClosedError)
+    with pytest.raises(ClosedError):
         batcher.submit("d")
     batcher.close()
     assert escaped == [SystemExit]

@@ -105,14 +105,14 @@ def test_a_forked_child_is_told_to_make_its_own_batcher():
     code = """
 import os
 from mmpipe.batching import Batcher
-from mmpipe.errors import BatcherClosedError
+from mmpipe.errors import ClosedError
 batcher = Batcher(lambda items: items)
 batcher.run([1])
 child = os.fork()
 if not child:
     try:
         batcher.submit(1)
-    except BatcherClosedError as error:
+    except ClosedError as error:
         os._exit(7 if "fork" in str(error) else 8)
     os._exit(9)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmpipe.errors import BatcherClosedError, InputError, QueueFullError, StageError
+from mmpipe.errors import ClosedError, InputError, QueueFullError, StageError
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.language_model import LanguageModel
 from mmpipe.generation.options import EngineOptions
@@ -508,7 +508,7 @@ def test_closing_finishes_what_was_asked_for(lm: LanguageModel) -> None:
     engine.close()
     assert all(stream.done for stream in streams)
     assert list(streams[1].result().token_ids) == reference(lm, TEXTS[1])
-    with pytest.raises(BatcherClosedError, match="closed"):
+    with pytest.raises(ClosedError, match="closed"):
         engine.submit(request(lm, "x"))
     engine.close()
 
@@ -524,9 +524,9 @@ def test_closing_without_draining_fails_what_was_asked_for(lm: LanguageModel) ->
     gate.let(1)
     closing.join(PATIENCE_S)
     for stream in (running, waiting):
-        with pytest.raises(BatcherClosedError):
+        with pytest.raises(ClosedError):
             stream.result(PATIENCE_S)
-    with pytest.raises(BatcherClosedError):
+    with pytest.raises(ClosedError):
         scored.result(PATIENCE_S)
 
 

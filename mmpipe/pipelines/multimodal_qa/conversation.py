@@ -62,7 +62,7 @@ class Conversation:
         """
         several = images if isinstance(images, list | tuple) else (images,)
         shown = [ImageBytes.of(image) if isinstance(image, str | Path) else image for image in several]
-        whole = Question.about(shown, question, **options).after(self._messages)
+        whole = Question.about(question, shown, **options).after(self._messages)
         return self._qa.submit(whole, then=partial(self._remember, whole))
 
     def explain(self) -> Evidence:

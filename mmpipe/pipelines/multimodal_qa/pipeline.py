@@ -11,7 +11,7 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Self, Unpack
 
-from mmpipe.errors import BatcherClosedError, InputError, LanguageError
+from mmpipe.errors import ClosedError, InputError, LanguageError
 from mmpipe.fusion.confidence import confidence as likely_right
 from mmpipe.generation.chat import Message, RenderedChat
 from mmpipe.pipelines.engines import Engines, Lazy
@@ -47,7 +47,7 @@ class MultimodalQA:
     """Answers questions about pictures. Share one between threads and event loops: they share batches.
 
     >>> with MultimodalQA() as qa:  # doctest: +SKIP
-    ...     print(qa.ask("photo.jpg", "What is this?").text)
+    ...     print(qa.ask("What is this?", "photo.jpg").text)
 
     Args:
         engines: whose model answers, whose recognizer hears spoken questions, and so on; None: the built-in ones,
@@ -79,7 +79,7 @@ class MultimodalQA:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mmpipe-question")
 
     def ask(
-        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+        self, question: QuestionText, images: ImageSource | Sequence[ImageSource], **options: Unpack[AskOptions]
     ) -> Answer:
         """The answer to ``question``, a text or a recording, about ``images``. See :class:`AskOptions`.
 
@@ -89,13 +89,13 @@ class MultimodalQA:
             LanguageError: there is no way between its language, or that of the answer, and English; or no voice.
             MissingDependencyError: it needs an extra that is not installed.
         """
-        return self.answer(Question.about(images, question, **options))
+        return self.answer(Question.about(question, images, **options))
 
     def stream(
-        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+        self, question: QuestionText, images: ImageSource | Sequence[ImageSource], **options: Unpack[AskOptions]
     ) -> AnswerStream:
         """:meth:`ask`, the answer as it is written. Returns at once; a coroutine may await it for the answer."""
-        return self.submit(Question.about(images, question, **options))
+        return self.submit(Question.about(question, images, **options))
 
     def chat(self, messages: Sequence[Message], **options: Unpack[AskOptions]) -> Answer:
         """The answer to the last of ``messages``. Their contents are texts, :class:`~mmpipe.Audio` and pictures.
@@ -150,13 +150,13 @@ class MultimodalQA:
         return out
 
     def explain(
-        self, images: ImageSource | Sequence[ImageSource], question: QuestionText, **options: Unpack[AskOptions]
+        self, question: QuestionText, images: ImageSource | Sequence[ImageSource], **options: Unpack[AskOptions]
     ) -> Evidence:
         """The answer in the model's own words, and what in the pictures it rests on. Takes seconds a picture.
 
         Raises: as :meth:`ask`; InputError: with choices or a schema.
         """
-        return self.evidence(Question.about(images, question, **options))
+        return self.evidence(Question.about(question, images, **options))
 
     def evidence(self, question: Question, given: Said | None = None) -> Evidence:
         """:meth:`explain` for the last message of a conversation. ``given``: the answer, if it was given already.
@@ -305,5 +305,5 @@ class MultimodalQA:
         )
 
 
-def _closed_error() -> BatcherClosedError:
-    return BatcherClosedError("The pipeline is closed. Make a new one to go on.")
+def _closed_error() -> ClosedError:
+    return ClosedError("The pipeline is closed. Make a new one to go on.")

@@ -75,7 +75,7 @@ class Question:
 
     @classmethod
     def about(
-        cls, images: ImageSource | Sequence[ImageSource], text: QuestionText, **options: Unpack[AskOptions]
+        cls, text: QuestionText, images: ImageSource | Sequence[ImageSource], **options: Unpack[AskOptions]
     ) -> Self:
         """``text``, or a recording of what is asked, about ``images``, which come first unless <image> stands in it.
 

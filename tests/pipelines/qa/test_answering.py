@@ -132,12 +132,12 @@ def test_an_answer_follows_a_json_schema(make: Any, parts: Any) -> None:
         "required": ["animal", "legs"],
         "additionalProperties": False,
     }
-    answer = make().ask(parts.RED, "What is this?", schema=schema)
+    answer = make().ask("What is this?", parts.RED, schema=schema)
     assert answer.data == json.loads(answer.text)
     assert isinstance(answer.data["animal"], bool)
     assert answer.data["legs"] in (0, 2, 4)
     assert answer.language == "en"
     with pytest.raises(InputError, match="max_new_tokens"):
-        make().ask(parts.RED, "What is this?", schema=schema, max_new_tokens=3)
+        make().ask("What is this?", parts.RED, schema=schema, max_new_tokens=3)
     with pytest.raises(InputError, match="schema"):
-        make().ask(parts.RED, "What is this?", schema={"type": "nonsense"})
+        make().ask("What is this?", parts.RED, schema={"type": "nonsense"})

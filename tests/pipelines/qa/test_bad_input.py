@@ -38,7 +38,7 @@ def black_png(side_px: int) -> bytes:
 def refused(qa: MultimodalQA, picture: Any, because: str) -> None:
     before = peak_bytes()
     with pytest.raises(ImageError, match=because):
-        qa.ask(picture, QUESTION)
+        qa.ask(QUESTION, picture)
     assert peak_bytes() - before < 100e6
 
 
@@ -55,7 +55,7 @@ def test_a_truncated_photograph(qa: MultimodalQA, parts: Any, tmp_path: Path) ->
 
 
 def test_a_picture_of_a_single_pixel(qa: MultimodalQA) -> None:
-    assert qa.ask(Image(np.zeros((1, 1, 3), np.uint8)), QUESTION, max_new_tokens=3).question == QUESTION
+    assert qa.ask(QUESTION, Image(np.zeros((1, 1, 3), np.uint8)), max_new_tokens=3).question == QUESTION
 
 
 def test_thirty_thousand_pixels_a_side(qa: MultimodalQA, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_thirty_thousand_pixels_a_side(qa: MultimodalQA, tmp_path: Path) -> None
     path.write_bytes(black_png(30_000))
     refused(qa, path, r"wall\.png.*30000 x 30000 pixels.*up to 64 million")
     path.write_bytes(black_png(300))  # made in the same way, it is a picture
-    assert qa.ask(path, QUESTION, max_new_tokens=3).question == QUESTION
+    assert qa.ask(QUESTION, path, max_new_tokens=3).question == QUESTION
 
 
 def test_two_hundred_megabytes(qa: MultimodalQA, tmp_path: Path) -> None:
@@ -76,13 +76,13 @@ def test_two_hundred_megabytes(qa: MultimodalQA, tmp_path: Path) -> None:
 
 def test_no_picture(qa: MultimodalQA) -> None:
     with pytest.raises(InputError, match="There is no picture"):
-        qa.ask([], QUESTION)
+        qa.ask(QUESTION, [])
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_markers_that_do_not_match_the_pictures(qa: MultimodalQA, parts: Any, count: int) -> None:
     with pytest.raises(InputError, match=f"{count} times <image>, but 2 pictures"):
-        qa.ask([parts.RED, parts.BLUE], "Is this <image> " * count)
+        qa.ask("Is this <image> " * count, [parts.RED, parts.BLUE])
 
 
 def test_the_models_own_tokens_in_a_question_are_words(qa: MultimodalQA, parts: Any) -> None:
@@ -90,7 +90,7 @@ def test_the_models_own_tokens_in_a_question_are_words(qa: MultimodalQA, parts: 
     chat = qa.model.render([Message("user", (parts.RED, text))])
     assert chat.token_ids.count(qa.model.language_model.placeholder_id) == qa.model.strategy.n_tokens
     assert chat.token_ids.count(qa.model.language_model.turn_start_id) == 2
-    assert qa.ask(parts.RED, text, max_new_tokens=3).question == text
+    assert qa.ask(text, parts.RED, max_new_tokens=3).question == text
 
 
 def test_fifty_pictures(qa: MultimodalQA, encoder: Any, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_fifty_pictures(qa: MultimodalQA, encoder: Any, tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.png" for n in range(50)]
     for path in paths:
         images.save(Image(rng.integers(0, 255, (40, 40, 3), np.uint8)), path)
-    assert qa.ask(paths, QUESTION, max_new_tokens=3).question == QUESTION
+    assert qa.ask(QUESTION, paths, max_new_tokens=3).question == QUESTION
     assert encoder.seen == 50
     large = Image(np.zeros((3000, 2000, 3), np.uint8))
     images.save(large, tmp_path / "large.png")
@@ -108,23 +108,23 @@ def test_fifty_pictures(qa: MultimodalQA, encoder: Any, tmp_path: Path) -> None:
 
 def test_more_pictures_than_there_is_room_for_are_not_even_opened(qa: MultimodalQA, encoder: Any) -> None:
     with pytest.raises(InputError, match="room for 2048"):
-        qa.ask([Path("no.png")] * 600, QUESTION)
+        qa.ask(QUESTION, [Path("no.png")] * 600)
     assert encoder.seen == 0
 
 
 def test_a_question_of_twenty_thousand_words(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
     with pytest.raises(InputError, match=r"room for 2048.*fewer words"):
-        qa.ask(parts.RED, "a " * 20_000 + "?")
+        qa.ask("a " * 20_000 + "?", parts.RED)
     with pytest.raises(InputError, match=r"140001 characters.*fewer words"):
-        qa.ask(parts.RED, "really " * 20_000 + "?")
+        qa.ask("really " * 20_000 + "?", parts.RED)
     assert encoder.seen == 0
 
 
 def test_more_choices_than_can_be_compared(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
     with pytest.raises(InputError, match="101 choices; up to 100"):
-        qa.ask(parts.RED, QUESTION, choices=[f"thing number {n}" for n in range(101)])
+        qa.ask(QUESTION, parts.RED, choices=[f"thing number {n}" for n in range(101)])
     with pytest.raises(InputError, match="room for 2048"):
-        qa.ask(parts.RED, QUESTION, choices=["a dog", "long " * 1000])
+        qa.ask(QUESTION, parts.RED, choices=["a dog", "long " * 1000])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_more_choices_than_can_be_compared(qa: MultimodalQA, encoder: Any, parts
 )
 def test_emoji_and_marks(qa: MultimodalQA, parts: Any, text: str) -> None:
     try:
-        answer = qa.ask(parts.RED, text, max_new_tokens=3)
+        answer = qa.ask(text, parts.RED, max_new_tokens=3)
     except MmpipeError as error:
         assert re.search(r"Say which|no question", str(error))
     else:
@@ -142,15 +142,15 @@ def test_emoji_and_marks(qa: MultimodalQA, parts: Any, text: str) -> None:
 @pytest.mark.parametrize("text", ["מה רואים בתמונה הזאת?", "ماذا ترى في هذه الصورة؟"])
 def test_scripts_from_right_to_left(qa: MultimodalQA, parts: Any, text: str) -> None:
     with pytest.raises(MmpipeError, match="Ask in English"):
-        qa.ask(parts.RED, text)
-    assert qa.ask(parts.RED, text, language="en", max_new_tokens=3).question == text
+        qa.ask(text, parts.RED)
+    assert qa.ask(text, parts.RED, language="en", max_new_tokens=3).question == text
 
 
 def test_text_that_is_no_unicode(qa: MultimodalQA, encoder: Any, parts: Any) -> None:
     broken = "caf\udce9"  # Latin-1 of a terminal that should speak UTF-8
     for asked, options in ((f"{broken}?", {}), (QUESTION, {"choices": ["tea", broken]})):
         with pytest.raises(InputError, match=r"not valid Unicode.*UTF-8"):
-            qa.ask(parts.RED, asked, **options)  # type: ignore[arg-type]
+            qa.ask(asked, parts.RED, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not valid Unicode"):
         qa.chat([Message("user", (parts.RED, broken)), Message("assistant", "Yes."), Message("user", QUESTION)])
     assert encoder.seen == 0
@@ -159,7 +159,7 @@ def test_text_that_is_no_unicode(qa: MultimodalQA, encoder: Any, parts: Any) -> 
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
 def test_an_empty_question(qa: MultimodalQA, parts: Any, text: str) -> None:
     with pytest.raises(InputError, match="no question"):
-        qa.ask(parts.RED, text)
+        qa.ask(text, parts.RED)
     with pytest.raises(InputError):
         qa.chat([])
     with pytest.raises(InputError, match="nothing to answer"):

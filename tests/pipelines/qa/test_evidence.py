@@ -36,7 +36,7 @@ def peephole(make: Make, parts: Any) -> MultimodalQA:
 def test_covering_what_is_not_seen_changes_nothing_and_covering_what_is_does(
     peephole: MultimodalQA, parts: Any
 ) -> None:
-    evidence = peephole.explain(parts.RED, "What is this?", max_new_tokens=8)
+    evidence = peephole.explain("What is this?", parts.RED, max_new_tokens=8)
     (found,) = evidence.pictures
     assert found.occlusion.shape == (GRID, GRID)
     elsewhere = found.occlusion.copy()
@@ -46,8 +46,8 @@ def test_covering_what_is_not_seen_changes_nothing_and_covering_what_is_does(
 
 
 def test_evidence_belongs_to_the_answer_and_to_each_picture(qa: MultimodalQA, parts: Any) -> None:
-    answer = qa.ask([parts.RED, parts.BLUE], "What is this?", max_new_tokens=8)
-    evidence = qa.explain([parts.RED, parts.BLUE], "What is this?", max_new_tokens=8)
+    answer = qa.ask("What is this?", [parts.RED, parts.BLUE], max_new_tokens=8)
+    evidence = qa.explain("What is this?", [parts.RED, parts.BLUE], max_new_tokens=8)
     assert evidence.answer.text == answer.text
     assert evidence.answer.confidence == pytest.approx(answer.confidence, rel=1e-3)
     assert [found.label for found in evidence.pictures] == ["red thing", "blue thing"]
@@ -75,7 +75,7 @@ def test_a_conversation_explains_its_last_answer_by_all_that_was_shown(qa: Multi
 def test_an_answer_that_was_drawn_is_explained_as_it_was_given(qa: MultimodalQA, parts: Any) -> None:
     talk = qa.conversation()
     drawn = SamplingOptions(temperature=3.0)  # another answer each time
-    answers = {qa.ask(parts.RED, "What is this?", sampling=drawn, max_new_tokens=8).text for _ in range(3)}
+    answers = {qa.ask("What is this?", parts.RED, sampling=drawn, max_new_tokens=8).text for _ in range(3)}
     assert len(answers) > 1
     given = talk.ask("What is this?", parts.RED, sampling=drawn, max_new_tokens=8)
     evidence = talk.explain()
@@ -122,7 +122,7 @@ def test_every_part_of_a_picture_is_covered_by_the_cell_it_lies_in(width_px: int
 
 def test_evidence_is_kept_as_a_picture_and_as_numbers(qa: MultimodalQA, parts: Any, tmp_path: Path) -> None:
     wide = Image(np.zeros((10, 200, 3), np.uint8))
-    evidence = qa.explain([parts.RED, wide], "What is this?", max_new_tokens=4)
+    evidence = qa.explain("What is this?", [parts.RED, wide], max_new_tokens=4)
     evidence.save(tmp_path / "why.png")
     drawn = images.load(tmp_path / "why.png")
     assert drawn.width_px > 3 * 320
@@ -138,7 +138,7 @@ def test_evidence_is_kept_as_a_picture_and_as_numbers(qa: MultimodalQA, parts: A
 
 def test_there_is_evidence_for_answers_in_own_words_only(qa: MultimodalQA, parts: Any) -> None:
     with pytest.raises(InputError, match="own words"):
-        qa.explain(parts.RED, "Is it?", choices=["yes", "no"])
+        qa.explain("Is it?", parts.RED, choices=["yes", "no"])
 
 
 def test_the_bench_finds_that_deleting_what_is_seen_hurts_more(peephole: MultimodalQA, parts: Any) -> None:

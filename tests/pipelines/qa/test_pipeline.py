@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mmpipe import Message, MultimodalQA
-from mmpipe.errors import BatcherClosedError, ImageError, InputError, StageError
+from mmpipe.errors import ClosedError, ImageError, InputError, StageError
 from mmpipe.fusion.strategies import FeatureBatch
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.requests import GenerationRequest, Prompt
@@ -40,7 +40,7 @@ def test_the_answer_is_what_the_language_model_says_to_the_embeddings_of_the_pic
     by_hand = Prompt(embeddings=torch.cat([lm.embed(before), picture, lm.embed(after)]))
     with GenerationEngine(lm) as engine:
         (expected,) = engine.generate([GenerationRequest(by_hand, max_new_tokens=SHORT)])
-    answer = make(fused_model=parts.fused()).ask(parts.RED, "What is this?", max_new_tokens=SHORT)
+    answer = make(fused_model=parts.fused()).ask("What is this?", parts.RED, max_new_tokens=SHORT)
     assert answer.said == expected.text.strip()
     assert (answer.question, answer.language, answer.refused) == ("What is this?", "en", False)
 
@@ -58,7 +58,7 @@ def test_every_strategy_shows_the_picture_to_the_language_model(
     if strategy == "additive":
         model.strategy.gate.fill_(2.0)
     qa = make(fused_model=model)
-    answers = {qa.ask(picture, "What?", max_new_tokens=40).said for picture in (parts.RED, parts.GREEN, parts.BLUE)}
+    answers = {qa.ask("What?", picture, max_new_tokens=40).said for picture in (parts.RED, parts.GREEN, parts.BLUE)}
     assert len(answers) > 1
 
 
@@ -67,13 +67,13 @@ def test_a_picture_may_be_a_path_bytes_or_an_image_and_stand_anywhere_in_the_que
 ) -> None:
     qa, path = make(), tmp_path / "red.png"
     images.save(parts.RED, path)
-    said = [qa.ask(red, "What?", max_new_tokens=SHORT).said for red in (parts.RED, path, str(path), path.read_bytes())]
+    said = [qa.ask("What?", red, max_new_tokens=SHORT).said for red in (parts.RED, path, str(path), path.read_bytes())]
     assert len(set(said)) == 1
     chat = [Message("user", ("What?",))]
     assert qa.chat([Message("user", (path, "What?"))], max_new_tokens=SHORT).said == said[0]
     with pytest.raises(InputError, match="no picture"):
         qa.chat(chat)
-    between = Question.about([parts.RED, parts.BLUE], "Is <image> or <image> older?")
+    between = Question.about("Is <image> or <image> older?", [parts.RED, parts.BLUE])
     assert [type(part) for part in between.messages[0].content] == [str, Image, str, Image, str]
 
 
@@ -93,7 +93,7 @@ def test_several_pictures_are_told_apart_by_their_order(make: Make, parts: Any) 
 
 def test_many_mixed_questions_are_answered_as_each_alone(make: Make, parts: Any) -> None:
     asked = [
-        Question.about(pictures, text, max_new_tokens=tokens, **options)
+        Question.about(text, pictures, max_new_tokens=tokens, **options)
         for pictures, text, tokens, options in [
             (parts.RED, "What is this?", 30, {}),
             ([parts.RED, parts.BLUE], "Which of the two is it, and why do you think so?", 10, {}),
@@ -110,10 +110,10 @@ def test_many_mixed_questions_are_answered_as_each_alone(make: Make, parts: Any)
 
 
 def test_one_question_that_cannot_be_answered_ends_the_rest(qa: MultimodalQA, parts: Any, tmp_path: Path) -> None:
-    asked = [Question.about(parts.RED, "What?", max_new_tokens=2) for _ in range(3)]
+    asked = [Question.about("What?", parts.RED, max_new_tokens=2) for _ in range(3)]
     with pytest.raises(ImageError, match=r"no\.png"):
-        qa.ask_many([*asked, Question.about(tmp_path / "no.png", "What?"), *asked])
-    assert qa.ask(parts.RED, "What?", max_new_tokens=2).confidence > 0  # it goes on working
+        qa.ask_many([*asked, Question.about("What?", tmp_path / "no.png"), *asked])
+    assert qa.ask("What?", parts.RED, max_new_tokens=2).confidence > 0  # it goes on working
 
 
 def test_the_same_picture_is_encoded_once_and_a_conversation_is_not_read_again(
@@ -126,7 +126,7 @@ def test_the_same_picture_is_encoded_once_and_a_conversation_is_not_read_again(
     second = qa.engine.stats
     assert encoder.seen == 1
     assert second.reused_tokens - first.reused_tokens > first.prefilled_tokens * 0.9
-    qa.ask(Image(parts.RED.pixels.copy()), "What?", max_new_tokens=1)
+    qa.ask("What?", Image(parts.RED.pixels.copy()), max_new_tokens=1)
     assert encoder.seen == 1
 
 
@@ -204,7 +204,7 @@ def test_whoever_waits_is_told_of_a_panic_too(make: Make, parts: Any) -> None:
     def panic(*_: object) -> float:
         raise Panic("of a library in Rust")
 
-    stream = make(confidence=panic).stream(parts.RED, "What is this?", max_new_tokens=SHORT)
+    stream = make(confidence=panic).stream("What is this?", parts.RED, max_new_tokens=SHORT)
     with pytest.raises(Panic):
         stream.result(10)
 
@@ -226,14 +226,14 @@ def test_how_clear_the_pictures_shown_last_are_is_what_counts(make: Make, parts:
 
 
 def test_a_stream_gives_the_answer_in_pieces_to_threads_and_coroutines(qa: MultimodalQA, parts: Any) -> None:
-    expected = qa.ask(parts.RED, "What?", max_new_tokens=30)
-    stream = qa.stream(parts.RED, "What?", max_new_tokens=30)
+    expected = qa.ask("What?", parts.RED, max_new_tokens=30)
+    stream = qa.stream("What?", parts.RED, max_new_tokens=30)
     assert "".join(stream).strip() == expected.text
     assert "".join(stream).strip() == expected.text  # again, for who comes late
     assert stream.result().text == expected.text
 
     async def read() -> tuple[str, str]:
-        one, other = (qa.stream(parts.RED, "What?", max_new_tokens=30) for _ in range(2))
+        one, other = (qa.stream("What?", parts.RED, max_new_tokens=30) for _ in range(2))
         pieces = [piece async for piece in one]
         return "".join(pieces), (await other).text
 
@@ -259,7 +259,7 @@ class Slow(ImageEncoder):
 def test_a_cancelled_question_is_not_answered(make: Make, parts: Any) -> None:
     slow = Slow(parts.Colours())
     qa = make(fused_model=parts.fused(encoder=slow))
-    stream = qa.stream(parts.RED, "What?", max_new_tokens=1500)
+    stream = qa.stream("What?", parts.RED, max_new_tokens=1500)
     assert slow.began.wait(10)
     stream.cancel()
     slow.go_on.set()
@@ -270,7 +270,7 @@ def test_a_cancelled_question_is_not_answered(make: Make, parts: Any) -> None:
     assert qa.engine.stats.generated_tokens < 1500
 
     async def give_up() -> None:
-        task = asyncio.create_task(_await(qa.stream(parts.RED, "What?", max_new_tokens=1500)))
+        task = asyncio.create_task(_await(qa.stream("What?", parts.RED, max_new_tokens=1500)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -286,16 +286,16 @@ async def _await(stream: Any) -> Any:
 def test_closing_fails_what_is_under_way_and_what_waits(make: Make, parts: Any) -> None:
     slow = Slow(parts.Colours())
     qa = make(fused_model=parts.fused(encoder=slow))
-    streams = [qa.stream(parts.RED, f"What {n}?") for n in range(60)]
+    streams = [qa.stream(f"What {n}?", parts.RED) for n in range(60)]
     assert slow.began.wait(10)
     slow.go_on.set()
     qa.engines.close()
     qa.close()
     for stream in streams:
-        with pytest.raises((BatcherClosedError, StageError)):
+        with pytest.raises((ClosedError, StageError)):
             stream.result(10)
-    with pytest.raises(BatcherClosedError):
-        qa.stream(parts.RED, "What?")
+    with pytest.raises(ClosedError):
+        qa.stream("What?", parts.RED)
     qa.close()
 
 
@@ -308,8 +308,8 @@ def test_what_goes_wrong_in_an_encoder_is_told_and_does_not_stay(make: Make, par
 
     qa = make(fused_model=parts.fused(encoder=Blind()))
     with pytest.raises(StageError, match="too dark"):
-        qa.ask(Image(np.zeros((9, 9, 3), np.uint8)), "What?")
-    assert qa.ask(parts.RED, "What?", max_new_tokens=2).confidence > 0
+        qa.ask("What?", Image(np.zeros((9, 9, 3), np.uint8)))
+    assert qa.ask("What?", parts.RED, max_new_tokens=2).confidence > 0
 
 
 def test_bfloat16_is_used_only_where_the_processor_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

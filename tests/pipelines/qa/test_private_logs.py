@@ -64,11 +64,11 @@ def test_no_word_of_a_question_is_in_any_log(
 
         monkeypatch.setattr("mmpipe.generation.scheduler.Scheduler._forward", forward)
     ways: dict[str, Callable[[], Any]] = {
-        "recognizer": lambda: qa.ask(parts.RED, spoken, max_new_tokens=3),
-        "translators": lambda: qa.ask(parts.RED, f"Isto é {SECRET}, ou não?", language="pt", max_new_tokens=3),
-        "synthesizers": lambda: qa.ask(parts.RED, QUESTION, speak=True, choices=(f"{SECRET} here", f"{SECRET} there")),
-        "reader": lambda: qa.ask(parts.RED, f"What does the {SECRET} sign say?", max_new_tokens=3),
-        "model": lambda: qa.ask(parts.RED, QUESTION, max_new_tokens=3),
+        "recognizer": lambda: qa.ask(spoken, parts.RED, max_new_tokens=3),
+        "translators": lambda: qa.ask(f"Isto é {SECRET}, ou não?", parts.RED, language="pt", max_new_tokens=3),
+        "synthesizers": lambda: qa.ask(QUESTION, parts.RED, speak=True, choices=(f"{SECRET} here", f"{SECRET} there")),
+        "reader": lambda: qa.ask(f"What does the {SECRET} sign say?", parts.RED, max_new_tokens=3),
+        "model": lambda: qa.ask(QUESTION, parts.RED, max_new_tokens=3),
     }
     with private_logs():
         if stage == "none":

@@ -63,32 +63,32 @@ def test_what_stands_in_the_picture_is_the_answer(make: Make, parts: Any, encode
     path, page = tmp_path / "large.png", parts.Page(*SIGN)
     images.save(parts.plain(9, 9, 9, side_px=1500), path)
     qa = make(fused_model=parts.fused(encoder=encoder), reader=page)
-    answer = qa.ask([path, parts.RED], "What does it say?")
+    answer = qa.ask("What does it say?", [path, parts.RED])
     assert answer.text == "\n".join(SIGN * 2)
     assert [line.text for line in answer.read] == list(SIGN * 2)
     assert (answer.confidence, answer.refused, answer.language) == (pytest.approx(0.9), False, "en")
     assert page.sizes == [(1500, 1500), (40, 40)]  # in full, not in the size in which it is looked at
     assert encoder.seen == 0
-    assert "".join(qa.stream(path, "What does it say?")) == "\n".join(SIGN)
+    assert "".join(qa.stream("What does it say?", path)) == "\n".join(SIGN)
 
 
 def test_it_stays_in_its_language_unless_another_is_asked_for(make: Make, parts: Any) -> None:
     qa = make(reader=parts.Page(*SIGN))
-    assert qa.ask(parts.RED, "What doez it zay?", language="pt").text == "\n".join(SIGN)
-    answer = qa.ask(parts.RED, "What does it say?", to="pt")
+    assert qa.ask("What doez it zay?", parts.RED, language="pt").text == "\n".join(SIGN)
+    answer = qa.ask("What does it say?", parts.RED, to="pt")
     assert answer.text == "\n".join(SIGN).replace("s", "z")
     assert answer.language == "pt"
 
 
 def test_a_picture_without_text_is_said_to_have_none(make: Make, parts: Any) -> None:
-    answer = make(reader=parts.Page()).ask(parts.RED, "What does it say?")
+    answer = make(reader=parts.Page()).ask("What does it say?", parts.RED)
     assert answer.refused
     assert "no text" in answer.text
 
 
 def test_without_a_reader_the_language_model_is_asked(make: Make, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines_module, "find_spec", lambda name: None)
-    assert make(reader=None).ask(parts.RED, "What does it say?", max_new_tokens=3).said
+    assert make(reader=None).ask("What does it say?", parts.RED, max_new_tokens=3).said
 
 
 def test_in_a_conversation_the_picture_shown_last_is_read(make: Make, parts: Any) -> None:

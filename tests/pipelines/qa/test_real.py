@@ -35,7 +35,7 @@ def test_what_is_seen_is_named_and_what_cannot_be_known_is_not_invented(real: Mu
         ("koala.jpg", "What colour is it?"): "I cannot tell",
         ("macaw.jpg", "How many are there?"): "I cannot tell",
     }
-    answers = real.ask_many(Question.about(parts.PICTURES / name, text) for name, text in asked)
+    answers = real.ask_many(Question.about(text, parts.PICTURES / name) for name, text in asked)
     for (key, expected), answer in zip(asked.items(), answers, strict=True):
         assert expected in answer.text, (key, answer)
         assert answer.refused == ("cannot" in expected)
@@ -44,18 +44,18 @@ def test_what_is_seen_is_named_and_what_cannot_be_known_is_not_invented(real: Mu
 
 @pytest.mark.parametrize(("name", "kind"), [("koala.jpg", "a bird"), ("macaw.jpg", "a mammal")])
 def test_an_animal_is_of_one_kind_only(real: MultimodalQA, parts: Any, name: str, kind: str) -> None:
-    assert real.ask(parts.PICTURES / name, f"Is it {kind}?").text == "No."
+    assert real.ask(f"Is it {kind}?", parts.PICTURES / name).text == "No."
 
 
 def test_choices_have_probabilities(real: MultimodalQA, parts: Any) -> None:
-    answer = real.ask(parts.PICTURES / "koala.jpg", "Which of these is it?", choices=["panda", "koala", "teapot"])
+    answer = real.ask("Which of these is it?", parts.PICTURES / "koala.jpg", choices=["panda", "koala", "teapot"])
     assert answer.text == "koala"
     assert answer.choices["koala"] > 0.8
     assert sum(answer.choices.values()) == pytest.approx(1)
 
 
 def test_a_question_in_portuguese_is_answered_in_portuguese(real: MultimodalQA, parts: Any) -> None:
-    answer = real.ask(parts.PICTURES / "macaw.jpg", "É um animal?", language="pt")
+    answer = real.ask("É um animal?", parts.PICTURES / "macaw.jpg", language="pt")
     assert (answer.text, answer.said, answer.language) == ("Sim.", "Yes.", "pt")
 
 
@@ -72,10 +72,10 @@ def test_pictures_are_named_by_their_place(real: MultimodalQA, parts: Any) -> No
     for order in (list(names), list(reversed(names))):
         shown = [parts.PICTURES / name for name in order]
         for place, name in zip(("first", "second", "third"), order, strict=True):
-            assert names[name] in real.ask(shown, f"What is in the {place} picture?").text
-        together = real.ask(shown, "What is in the pictures?").text
+            assert names[name] in real.ask(f"What is in the {place} picture?", shown).text
+        together = real.ask("What is in the pictures?", shown).text
         assert all(name in together for name in names.values()), together
-        assert real.ask(shown, "What colour is the second one?").refused
+        assert real.ask("What colour is the second one?", shown).refused
 
 
 def test_a_new_picture_is_what_the_conversation_is_about(real: MultimodalQA, parts: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_new_picture_is_what_the_conversation_is_about(real: MultimodalQA, par
 
 def test_coroutines_share_the_pipeline(real: MultimodalQA, parts: Any) -> None:
     async def ask(name: str) -> str:
-        stream = real.stream(parts.PICTURES / name, "What is this?")
+        stream = real.stream("What is this?", parts.PICTURES / name)
         text = "".join([piece async for piece in stream])
         assert (await stream).text == text
         return text
@@ -103,7 +103,7 @@ def test_coroutines_share_the_pipeline(real: MultimodalQA, parts: Any) -> None:
 
 
 def test_the_evidence_for_an_animal_is_where_the_animal_is(real: MultimodalQA, parts: Any) -> None:
-    (koala,) = real.explain(parts.PICTURES / "koala.jpg", "What is this?").pictures
+    (koala,) = real.explain("What is this?", parts.PICTURES / "koala.jpg").pictures
     assert koala.label == "koala"
     # it sits a little below the middle of the picture, its head in the upper half, with nothing but trees around
     assert koala.activation is not None
@@ -120,5 +120,5 @@ def test_a_message_may_mix_pictures_and_text(real: MultimodalQA, parts: Any) -> 
     photograph = parts.PICTURES / "koala.jpg"
     assert "koala" in real.chat([Message("user", (photograph, "What is this?"))]).text
     assert real.ask(
-        Image(np.full((300, 300, 3), 255, np.uint8)), "What is this?"
+        "What is this?", Image(np.full((300, 300, 3), 255, np.uint8))
     ).said  # nothing is there, and no crash
