@@ -148,7 +148,7 @@ def _prepared(settings: Any, encoder: Any, language_model: Any) -> tuple[Any, An
     from mmpipe.vision.labels import imagenet_labels
 
     blank = encoder.run([Image(np.zeros((32, 32, 3), np.uint8))])[0]
-    shapes = Shapes.between(blank, language_model.width)
+    shapes = Shapes.between(blank, language_model.hidden_size)
     torch.manual_seed(settings.seed)
     strategy = build(settings.strategy.name, shapes, settings.strategy.settings)
     subjects, data = imagenet_labels(), settings.data

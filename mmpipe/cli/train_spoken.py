@@ -50,7 +50,9 @@ def spoken(
     with TextToSpeech() as speaker:
         recipe = recordings(settings, encoder, language_model, out_folder, speaker)
     torch.manual_seed(settings.seed)
-    projector = AudioProjector(ProjectorShape(encoder.width, language_model.width, **settings.projector.model_dump()))
+    projector = AudioProjector(
+        ProjectorShape(encoder.hidden_size, language_model.hidden_size, **settings.projector.model_dump())
+    )
     projector.start_from(language_model)
     trainer = Distiller(settings, language_model, projector, recipe, out_folder)
     if resume:

@@ -37,7 +37,7 @@ KNOWN_VOICE = "joe"
 ANSWER_TOKENS = 16
 #: Sound -> what was said.
 Recognize = Callable[[Sequence["Audio"]], list[str]]
-#: Sound -> embeddings, (n, width) each.
+#: Sound -> embeddings, (n, hidden) each.
 Embed = Callable[[Sequence["Audio"]], "list[Tensor]"]
 
 
@@ -115,7 +115,7 @@ def recognize(sounds: Sequence[Audio]) -> list[str]:
 
 
 def spoken(language_model: LanguageModel, embeddings: Tensor) -> Prompt:
-    """A question that is only heard: ``embeddings`` (n, width) in a turn of the user's."""
+    """A question that is only heard: ``embeddings`` (n, hidden) in a turn of the user's."""
     ids = torch.tensor([spoken_prompt(language_model, len(embeddings))])
     with torch.inference_mode():
         placed = splice(language_model.embed(ids), ids == language_model.placeholder_id, [[embeddings]])

@@ -17,11 +17,12 @@ from mmpipe.errors import InputError
 def splice(embeddings: Tensor, placeholders: Tensor, media: Sequence[Sequence[Tensor]]) -> Tensor:
     """Put ``media`` over the placeholders.
 
-    ``embeddings``: (b, t, width), of token ids. ``placeholders``: bool (b, t). ``media``: for each row its pictures and
-    sounds in order, each (n, width). Gives (b, t, width) in the dtype of ``embeddings``; gradients flow into both.
+    ``embeddings``: (b, t, hidden), of token ids. ``placeholders``: bool (b, t). ``media``: for each row its pictures
+    and sounds in order, each (n, hidden). Gives (b, t, hidden) in the dtype of ``embeddings``; gradients flow into
+    both.
 
     Raises:
-        InputError: a row has more or fewer placeholders than embeddings for them, or another width.
+        InputError: a row has more or fewer placeholders than embeddings for them, or of another size.
     """
     if len(media) != len(embeddings):
         raise InputError(f"There are {len(embeddings)} prompts, but media for {len(media)} of them.")
@@ -31,10 +32,10 @@ def splice(embeddings: Tensor, placeholders: Tensor, media: Sequence[Sequence[Te
     flat = [item for items in media for item in items]
     if not flat:
         return embeddings
-    widths = {item.shape[1] for item in flat} - {embeddings.shape[2]}
-    if widths:
+    sizes = {item.shape[1] for item in flat} - {embeddings.shape[2]}
+    if sizes:
         raise InputError(
-            f"Embeddings of pictures have width {widths.pop()}; the language model takes {embeddings.shape[2]}. Use "
+            f"Embeddings of pictures have size {sizes.pop()}; the language model takes {embeddings.shape[2]}. Use "
             "the adapter that was trained for it."
         )
     source = torch.cat(flat).to(embeddings)

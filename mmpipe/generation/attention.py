@@ -1,10 +1,10 @@
 """Attention over packed tokens: one forward pass for sequences that do different things.
 
-A pass of the language model sees the tokens of all sequences behind each other, (1, t, width): the newest token of each
-sequence that is being answered, and chunks of prompts that are being read. Everything but attention works on tokens, so
-nearly no pass computes padding, and the matrix products are as large as they can be. Only attention must know which
-token belongs to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets one register
-such a function under a name and hands it the keyword arguments of the forward pass.
+A pass of the language model sees the tokens of all sequences behind each other, (1, t, hidden): the newest token of
+each sequence that is being answered, and chunks of prompts that are being read. Everything but attention works on
+tokens, so nearly no pass computes padding, and the matrix products are as large as they can be. Only attention must
+know which token belongs to whom, and gets a :class:`Packed` to tell. This is how vLLM and TGI run; transformers lets
+one register such a function under a name and hands it the keyword arguments of the forward pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Trace:
     """Collects where the token at ``token`` of the pass looks: one tensor (keys,) a layer, mean over the heads."""
 
     token: int
-    data: Tensor  # (layers, 2, heads, keys, head_width), a view
+    data: Tensor  # (layers, 2, heads, keys, head_dim), a view
     layers: list[Tensor] = field(default_factory=list)
 
 
@@ -49,7 +49,7 @@ class DecodeBatch:
             self._bias = _bias(hidden, dtype)[:, None, None, :]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """``query``: (heads, n, head_width); gives (n, heads, head_width)."""
+        """``query``: (heads, n, head_dim); gives (n, heads, head_dim)."""
         data = self.block.data[layer]
         n, kv_heads = len(self._sequences), key.shape[0]
         data[:, self._sequences, :, self._at] = torch.stack((key, value)).permute(2, 0, 1, 3)
@@ -80,7 +80,7 @@ class PrefillChunk:
             self._bias = _bias(hidden.to(prompt.data.device), dtype)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """``query``: (heads, c, head_width); gives (c, heads, head_width)."""
+        """``query``: (heads, c, head_dim); gives (c, heads, head_dim)."""
         data = self.prompt.data[layer]
         after = self._before + self.stop - self.start
         data[:, :, self._before : after] = torch.stack((key, value))
@@ -110,7 +110,7 @@ def packed_attention(
     scaling: float = 1.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in each layer: ``query`` (1, heads, t, head_width); gives (1, t, heads, head_width).
+    """What transformers calls in each layer: ``query`` (1, heads, t, head_dim); gives (1, t, heads, head_dim).
 
     Without ``packed``, when somebody else runs the model, it is transformers' own attention.
     """

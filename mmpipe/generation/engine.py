@@ -84,7 +84,7 @@ class GenerationEngine:
         """Have an answer written. ``block``: while the queue is full, wait for room instead of raising.
 
         Raises:
-            InputError: the prompt does not fit the model: too long with its answer, of another width, not finite.
+            InputError: the prompt does not fit the model: too long with its answer, of another hidden size, not finite.
             QueueFullError: no room now; ``retry_after_s`` says when to try again.
             ClosedError: the engine is closed.
         """
@@ -138,7 +138,7 @@ class _Runner:
         self._language_model = language_model
         self._options = options
         self._attends = attending is not None
-        self._memory_shape: tuple[int, ...] | None = None  # (m, width), as in the first prompt that has any
+        self._memory_shape: tuple[int, ...] | None = None  # (m, hidden), as in the first prompt that has any
         self._device = device
         self._changed = threading.Condition(threading.RLock())
         self._scheduler = Scheduler(language_model.model, options, attending, self._changed)
@@ -191,16 +191,16 @@ class _Runner:
             return self._scheduler.stats()
 
     def _embeddings(self, prompt: Prompt) -> Tensor:
-        """(t, width), whatever the prompt was given as."""
+        """(t, hidden), whatever the prompt was given as."""
         lm = self._language_model
         if prompt.memory is not None:
             self._check_memory(prompt.memory)
         with torch.inference_mode():
             embeddings: Tensor = lm.embed(prompt.token_ids) if prompt.embeddings is None else prompt.embeddings.detach()
-        if embeddings.shape[1] != lm.width:
+        if embeddings.shape[1] != lm.hidden_size:
             raise InputError(
-                f"The embeddings of the prompt have width {embeddings.shape[1]}; those of the language model have "
-                f"{lm.width}. Use the adapter that was trained for {lm.source.name}."
+                f"The embeddings of the prompt have size {embeddings.shape[1]}; those of the language model have "
+                f"{lm.hidden_size}. Use the adapter that was trained for {lm.source.name}."
             )
         if not embeddings.isfinite().all():
             raise InputError("The embeddings of the prompt are not all finite numbers. Check what projected them.")

@@ -28,15 +28,15 @@ class CacheShape:
 
     layers: int
     heads: int  # of keys and values
-    head_width: int
+    head_dim: int
     dtype: torch.dtype
     device: torch.device
 
     @classmethod
     def of(cls, model: Any) -> CacheShape:
         config = model.config
-        head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(config.num_hidden_layers, config.num_key_value_heads, head_width, model.dtype, model.device)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.dtype, model.device)
 
     @property
     def compiles_for_sizes(self) -> bool:
@@ -45,20 +45,20 @@ class CacheShape:
 
     @property
     def token_bytes(self) -> int:
-        return 2 * self.layers * self.heads * self.head_width * self.dtype.itemsize
+        return 2 * self.layers * self.heads * self.head_dim * self.dtype.itemsize
 
     def zeros(self, tokens: int, slots: int | None = None) -> Tensor:
-        """Room for keys [0] and values [1] of each layer: (layers, 2, slots, heads, tokens, head_width).
+        """Room for keys [0] and values [1] of each layer: (layers, 2, slots, heads, tokens, head_dim).
 
         Zeros, because what is masked is still multiplied by zero: a NaN left in memory would get through.
         """
         sequences = () if slots is None else (slots,)
-        size = (self.layers, 2, *sequences, self.heads, tokens, self.head_width)
+        size = (self.layers, 2, *sequences, self.heads, tokens, self.head_dim)
         return torch.zeros(size, dtype=self.dtype, device=self.device)
 
 
 class PromptCache:
-    """Keys and values of one prompt, as far as it has been read. ``data``: (layers, 2, heads, capacity, head_width)."""
+    """Keys and values of one prompt, as far as it has been read. ``data``: (layers, 2, heads, capacity, head_dim)."""
 
     def __init__(self, shape: CacheShape, capacity: int, known: Tensor | None = None) -> None:
         """``known``: keys and values of a beginning that was read before, copied."""
@@ -83,14 +83,14 @@ class Slot:
 
     @property
     def filled(self) -> Tensor:
-        """(layers, 2, heads, length, head_width), a view that the next change of the block may make wrong."""
+        """(layers, 2, heads, length, head_dim), a view that the next change of the block may make wrong."""
         return self.block.data[:, :, self.index, :, : self.length]
 
 
 class KVBlock:
     """Sequences of one capacity. The first ``len(slots)`` places of ``data`` are taken, without gaps.
 
-    ``data``: (layers, 2, places, heads, capacity, head_width).
+    ``data``: (layers, 2, places, heads, capacity, head_dim).
     """
 
     def __init__(self, shape: CacheShape, capacity: int) -> None:

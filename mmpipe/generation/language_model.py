@@ -78,13 +78,13 @@ class LanguageModel:
         return cls(model.to(device), tokenizer, Source(str(weights), digest))
 
     @classmethod
-    def tiny(cls, seed: int = 0, *, width: int = 32, layers: int = 2, context_tokens: int = 512) -> Self:
+    def tiny(cls, seed: int = 0, *, hidden_size: int = 32, layers: int = 2, context_tokens: int = 512) -> Self:
         """Random weights over single bytes, for tests: it says nothing sensible, and everything works on it."""
         from mmpipe.generation.tiny import tiny_model, tiny_tokenizer
 
         tokenizer = tiny_tokenizer((TURN_START, TURN_END, PLACEHOLDER))
-        model = tiny_model(tokenizer, seed, width, layers, context_tokens)
-        return cls(model, tokenizer, Source(f"tiny-{width}x{layers}-{seed}", ""))
+        model = tiny_model(tokenizer, seed, hidden_size, layers, context_tokens)
+        return cls(model, tokenizer, Source(f"tiny-{hidden_size}x{layers}-{seed}", ""))
 
     @property
     def revision(self) -> str:
@@ -92,7 +92,7 @@ class LanguageModel:
         return self.source.digest
 
     @property
-    def width(self) -> int:
+    def hidden_size(self) -> int:
         """Numbers in an embedding."""
         return int(self.model.config.hidden_size)
 
@@ -129,7 +129,7 @@ class LanguageModel:
         return ids
 
     def embed(self, ids: Any) -> Any:
-        """Input embeddings (t, width) of token ids (t,), a sequence or an int64 tensor."""
+        """Input embeddings (t, hidden) of token ids (t,), a sequence or an int64 tensor."""
         ids = torch.as_tensor(ids, dtype=torch.long, device=self.device)
         return self.model.get_input_embeddings()(ids)
 

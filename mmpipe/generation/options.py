@@ -18,7 +18,7 @@ class Attending(Protocol):
     def __call__(self, memory: Tensor, sees: Tensor, /) -> AbstractContextManager[None]:
         """The language model runs inside the context that this gives.
 
-        ``memory``: (n, m, width), of all n pictures of all sequences of the pass. ``sees``: bool (1, t, n), which of
+        ``memory``: (n, m, hidden), of all n pictures of all sequences of the pass. ``sees``: bool (1, t, n), which of
         the t tokens of the pass sees which picture; a token of a sequence without pictures sees none. It is not called
         when no sequence has any.
         """

@@ -19,7 +19,7 @@ SHORTEST_PREFIX = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """``embeddings``: (t, width). ``memory``: of the prompt. ``cache``: (layers, 2, heads, t, head_width)."""
+    """``embeddings``: (t, hidden). ``memory``: of the prompt. ``cache``: (layers, 2, heads, t, head_dim)."""
 
     embeddings: Tensor
     memory: Tensor | None

@@ -71,7 +71,7 @@ class _Forced:
 class Prompt:
     """What the language model reads. Either ``embeddings`` or ``token_ids``.
 
-    ``embeddings``: (t, width), pictures already spliced in. ``memory``: (n, m, width), what n pictures give to
+    ``embeddings``: (t, hidden), pictures already spliced in. ``memory``: (n, m, hidden), what n pictures give to
     strategies that attend to them from inside the language model; see :class:`~mmpipe.generation.engine.Attending`.
     """
 
@@ -83,9 +83,9 @@ class Prompt:
         if (self.embeddings is None) == (not len(self.token_ids)):
             raise InputError("A prompt is given as embeddings or as token ids: one of them, and not empty.")
         if self.embeddings is not None and (self.embeddings.ndim != 2 or not len(self.embeddings)):
-            raise InputError(f"The embeddings of a prompt have shape (t, width), not {tuple(self.embeddings.shape)}.")
+            raise InputError(f"The embeddings of a prompt have shape (t, hidden), not {tuple(self.embeddings.shape)}.")
         if self.memory is not None and self.memory.ndim != 3:
-            raise InputError(f"The memory of a prompt has shape (n, m, width), not {tuple(self.memory.shape)}.")
+            raise InputError(f"The memory of a prompt has shape (n, m, hidden), not {tuple(self.memory.shape)}.")
 
     def __len__(self) -> int:
         """Tokens."""

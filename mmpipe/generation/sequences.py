@@ -24,7 +24,7 @@ from mmpipe.generation.text_stream import TextStream
 class TokenChunk:
     """Tokens of one sequence for the next pass.
 
-    ``embeddings``: (c, width), or ``ids``: c of them. ``positions``: c. ``sees``: see
+    ``embeddings``: (c, hidden), or ``ids``: c of them. ``positions``: c. ``sees``: see
     :class:`~mmpipe.generation.attention.PrefillChunk`. ``keep``: at which of them the logits are wanted. ``advance``:
     how many stay in the sequence's cache.
     """
@@ -41,7 +41,7 @@ class TokenSequence(ABC):
     """One request. Its prompt is read first, in chunks."""
 
     def __init__(self, embeddings: Tensor, memory: Tensor | None, step: int) -> None:
-        self.embeddings = embeddings  # (t, width), of the prompt
+        self.embeddings = embeddings  # (t, hidden), of the prompt
         self.memory = memory
         self.cache: PromptCache | None = None  # while the prompt is read
         self.reused_tokens = 0

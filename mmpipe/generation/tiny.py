@@ -22,14 +22,14 @@ def tiny_tokenizer(special: Sequence[str]) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend)
 
 
-def tiny_model(tokenizer: Any, seed: int, width: int, layers: int, context_tokens: int) -> Any:
+def tiny_model(tokenizer: Any, seed: int, hidden_size: int, layers: int, context_tokens: int) -> Any:
     """A Llama of random weights that drives ``tokenizer``, two query heads to each key head."""
     torch = require("torch", "qa", "A language model")
     transformers = require("transformers", "qa", "A language model")
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -52,7 +52,7 @@ class AudioFusion:
         return cls(encoder, checkpoint.read(Path(folder), language_model, encoder.identity))
 
     def embed(self, sounds: Sequence[Audio]) -> list[Tensor]:
-        """For each sound (n, width), n about 6.25 for each second of speech in it; silence around it is cut off.
+        """For each sound (n, hidden), n about 6.25 for each second of speech in it; silence around it is cut off.
 
         Raises:
             MediaError: nothing is said, or for longer than the encoder hears at once.
@@ -70,7 +70,7 @@ class AudioFusion:
 
 
 def encode(encoder: SpeechEncoder, sounds: Sequence[Audio]) -> list[NDArray[np.float32]]:
-    """The frames (n, width) of each of any number of sounds, in batches of similar length."""
+    """The frames (n, hidden) of each of any number of sounds, in batches of similar length."""
     by_length = sorted(range(len(sounds)), key=lambda at: sounds[at].duration_s)
     frames: dict[int, NDArray[np.float32]] = {}
     for start in range(0, len(sounds), encoder.max_items):

@@ -22,7 +22,7 @@ def test_another_number_of_embeddings_is_refused_with_both_numbers() -> None:
 
 
 def test_embeddings_of_another_width_are_refused() -> None:
-    with pytest.raises(InputError, match=r"width 5.*takes 3"):
+    with pytest.raises(InputError, match=r"size 5.*takes 3"):
         splice(torch.zeros(1, 2, 3), torch.tensor([[True, False]]), [[torch.ones(1, 5)]])
 
 

@@ -11,7 +11,7 @@ from mmpipe.generation.language_model import LanguageModel
 from mmpipe.types import ImageFeatures
 from mmpipe.vision.labels import Label
 
-SHAPES = Shapes(channels=12, spatial=(12, 4, 4), labels=5, width=32)
+SHAPES = Shapes(channels=12, spatial=(12, 4, 4), labels=5, hidden_size=32)
 SETTINGS = {
     "prefix": {"tokens": 3},
     "additive": {},
@@ -141,7 +141,7 @@ def test_a_strategy_of_ones_own_is_one_short_class() -> None:
             return {}
 
         def forward(self, features: FeatureBatch) -> Tensor:
-            return features.pooled.mean(1, keepdim=True).expand(-1, self.shapes.width).unsqueeze(1)
+            return features.pooled.mean(1, keepdim=True).expand(-1, self.shapes.hidden_size).unsqueeze(1)
 
     try:
         assert build("mean-of-channels", SHAPES, {})(features(2)).shape == (2, 1, 32)

@@ -326,7 +326,7 @@ def test_too_long_a_prompt_is_refused_with_the_numbers(lm: LanguageModel, engine
 
 
 def test_prompt_that_does_not_fit_the_model_is_refused(lm: LanguageModel, engine: GenerationEngine) -> None:
-    with pytest.raises(InputError, match=r"width 7.*have 32"):
+    with pytest.raises(InputError, match=r"size 7.*have 32"):
         engine.submit(GenerationRequest(Prompt(torch.zeros(3, 7))))
     with pytest.raises(InputError, match="not all finite"):
         engine.submit(GenerationRequest(Prompt(torch.full((3, 32), torch.nan))))
@@ -380,7 +380,7 @@ def test_another_picture_in_the_same_words_is_not_taken_for_the_first(
     lm: LanguageModel, engine: GenerationEngine
 ) -> None:
     words, random = lm.embed(lm.encode("Look at this. What is it?")).detach(), torch.Generator().manual_seed(0)
-    prompts = [torch.cat((words[:14], torch.randn(4, lm.width, generator=random), words[14:])) for _ in range(2)]
+    prompts = [torch.cat((words[:14], torch.randn(4, lm.hidden_size, generator=random), words[14:])) for _ in range(2)]
     first, second = (engine.generate([GenerationRequest(Prompt(prompt), 12)])[0] for prompt in prompts)
     assert (first.reused_tokens, second.reused_tokens) == (0, 14)
     assert second.token_ids == alone(lm, GenerationRequest(Prompt(prompts[1]), 12)).token_ids != first.token_ids
@@ -415,7 +415,7 @@ class Seen:
 
 def test_each_token_sees_the_pictures_of_its_own_row(lm: LanguageModel) -> None:
     seen = Seen()
-    one, two = torch.ones(1, 2, lm.width), torch.full((2, 2, lm.width), 2.0)
+    one, two = torch.ones(1, 2, lm.hidden_size), torch.full((2, 2, lm.hidden_size), 2.0)
     with GenerationEngine(lm, attending=seen) as engine:
         gate = Gate()
         engine.submit(request(lm, "hold", 3, grammar=gate))
@@ -450,9 +450,9 @@ def test_answer_says_where_in_the_prompt_it_looked(lm: LanguageModel, engine: Ge
 
 def test_memory_of_another_shape_is_refused_before_it_can_spoil_a_pass(lm: LanguageModel) -> None:
     with GenerationEngine(lm, attending=Seen()) as engine:
-        engine.generate([GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 2, lm.width)), 1)])
+        engine.generate([GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 2, lm.hidden_size)), 1)])
         with pytest.raises(InputError, match=r"\(5, 32\) .* \(2, 32\)"):
-            engine.submit(GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 5, lm.width)), 1))
+            engine.submit(GenerationRequest(Prompt(token_ids=[1], memory=torch.zeros(3, 5, lm.hidden_size)), 1))
 
 
 class Broken(Gate):
@@ -479,7 +479,7 @@ def test_failing_pass_fails_its_rows_and_not_the_engine(lm: LanguageModel) -> No
             raise RuntimeError("out of luck")
 
     with GenerationEngine(lm, attending=Failing()) as engine:
-        bad = engine.submit(GenerationRequest(Prompt(token_ids=[1, 2], memory=torch.zeros(1, 1, lm.width))))
+        bad = engine.submit(GenerationRequest(Prompt(token_ids=[1, 2], memory=torch.zeros(1, 1, lm.hidden_size))))
         with pytest.raises(StageError, match="out of luck"):
             list(bad)
         assert list(engine.generate([request(lm, "x", 9)])[0].token_ids) == reference(lm, "x", 9)

@@ -134,7 +134,7 @@ def test_conversion_that_broke_off_leaves_nothing_that_counts(
         patched.setattr(conversion, "_convert", fails_at_the_end)
         with pytest.raises(WeightsError, match="no power"):
             converted(path)
-    assert LanguageModel.load(path).width == 32
+    assert LanguageModel.load(path).hidden_size == 32
 
 
 def test_what_is_no_gguf_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

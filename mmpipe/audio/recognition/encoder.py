@@ -28,7 +28,7 @@ MIN_CONTEXT_S = 10.0
 
 
 class SpeechEncoder(Stage[Audio, "NDArray[np.float32]"]):
-    """Sound (16 kHz mono, at most 30 s) to float32 (n, width), 50 frames a second; silence put behind it is left out.
+    """Sound (16 kHz mono, at most 30 s) to float32 (n, hidden), 50 frames a second; silence put behind it is left out.
 
     Cost: seconds of audio. ``weights``: as for :class:`~mmpipe.audio.recognition.whisper.Whisper`. ``threads``: 0: as
     many as there are cores, four at most. ``identity``: of the weights; what was trained on the frames of encoders
@@ -67,7 +67,7 @@ class SpeechEncoder(Stage[Audio, "NDArray[np.float32]"]):
         with (folder / "model.bin").open("rb") as stream:
             self.identity = f"whisper-encoder {hashlib.file_digest(stream, 'sha256').hexdigest()}"
         self._silence = Audio(np.zeros(SPEECH_RATE_HZ, np.float32))
-        self.width = self.run([self._silence])[0].shape[1]
+        self.hidden_size = self.run([self._silence])[0].shape[1]
 
     def cost(self, item: Audio) -> float:
         return max(item.duration_s, MIN_CONTEXT_S)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taught:
-    """What the teacher answered. ``token_ids``: int64 (n,). ``hidden``: (n, width), the last hidden states, from which
+    """What the teacher answered. ``token_ids``: int64 (n,). ``hidden``: (n, hidden), the last hidden states, from which
     each of the tokens was chosen: the language model's head makes its distribution of them again."""
 
     token_ids: Tensor
@@ -37,7 +37,7 @@ class Taught:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spoken:
-    """A recording of a question. ``stacked``: (m, stack * frame_width), any float; ``taught``: about its text."""
+    """A recording of a question. ``stacked``: (m, stack * frame_size), any float; ``taught``: about its text."""
 
     stacked: Tensor
     taught: Taught

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProjectorShape:
-    """``frame_width``: numbers in a frame of the encoder. ``width``: in an embedding of the language model. ``stack``:
-    frames in one embedding. ``hidden``: numbers between the two layers.
+    """``frame_size``: numbers in a frame of the encoder. ``hidden_size``: in an embedding of the language model.
+    ``stack``: frames in one embedding. ``hidden``: numbers between the two layers.
 
     Raises:
         InputError: one of them is not positive.
     """
 
-    frame_width: int
-    width: int
+    frame_size: int
+    hidden_size: int
     stack: int = 8
     hidden: int = 1024
 
@@ -39,20 +39,20 @@ class ProjectorShape:
                 raise InputError(f"{item.name} of an audio projector is {getattr(self, item.name)}; at least 1.")
 
     @property
-    def stacked_width(self) -> int:
-        return self.stack * self.frame_width
+    def stacked_size(self) -> int:
+        return self.stack * self.frame_size
 
 
 class AudioProjector(nn.Module):
-    """Stacked frames (..., stack * frame_width) to embeddings (..., width)."""
+    """Stacked frames (..., stack * frame_size) to embeddings (..., hidden)."""
 
     def __init__(self, shape: ProjectorShape) -> None:
         super().__init__()
         self.shape = shape
-        self.norm = nn.RMSNorm(shape.stacked_width)
-        self.up = nn.Linear(shape.stacked_width, 2 * shape.hidden, bias=False)
-        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
-        self.out_norm = nn.RMSNorm(shape.width)
+        self.norm = nn.RMSNorm(shape.stacked_size)
+        self.up = nn.Linear(shape.stacked_size, 2 * shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.hidden_size, bias=False)
+        self.out_norm = nn.RMSNorm(shape.hidden_size)
 
     def start_from(self, language_model: LanguageModel) -> None:
         """Give the embeddings the size that those of words have: others drown the prompt, or drown in it."""
@@ -66,14 +66,14 @@ class AudioProjector(nn.Module):
         return projected
 
     def embed(self, frames: Tensor) -> Tensor:
-        """The embeddings (m, width) of one sound, from its frames (n, frame_width); m = ceil(n / stack).
+        """The embeddings (m, hidden) of one sound, from its frames (n, frame_size); m = ceil(n / stack).
 
         Raises:
             InputError: no frames, or of another encoder.
         """
-        if frames.ndim != 2 or frames.shape[1] != self.shape.frame_width or not len(frames):
+        if frames.ndim != 2 or frames.shape[1] != self.shape.frame_size or not len(frames):
             raise InputError(
-                f"The audio projector takes frames of shape (n, {self.shape.frame_width}), not {tuple(frames.shape)}. "
+                f"The audio projector takes frames of shape (n, {self.shape.frame_size}), not {tuple(frames.shape)}. "
                 "Use the encoder that it was trained with."
             )
         weight = self.up.weight
@@ -83,6 +83,6 @@ class AudioProjector(nn.Module):
 
 def stack_frames(frames: Tensor, stack: int) -> Tensor:
     """(n, c) to (ceil(n / stack), stack * c): so many frames side by side; zeros fill up the last row."""
-    count, width = frames.shape
+    count, size = frames.shape
     rows = -(-count // stack)
-    return nn.functional.pad(frames, (0, 0, 0, rows * stack - count)).reshape(rows, stack * width)
+    return nn.functional.pad(frames, (0, 0, 0, rows * stack - count)).reshape(rows, stack * size)

@@ -14,7 +14,8 @@ from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy, mlp
 
 
 class Additive(Strategy):
-    """``hidden``: width of the projector. The gate opens from zero, so that training starts from the model as it is."""
+    """``hidden``: size of the projector's middle layer. The gate opens from zero, so that training starts from the
+    model as it is."""
 
     name = "additive"
     n_tokens = 1
@@ -23,8 +24,8 @@ class Additive(Strategy):
         super().__init__(shapes)
         self.hidden = hidden
         self.norm = nn.LayerNorm(shapes.channels)
-        self.project = mlp(shapes.channels, hidden or 2 * shapes.width, shapes.width)
-        self.gate = nn.Parameter(torch.full((shapes.width,), 0.01))
+        self.project = mlp(shapes.channels, hidden or 2 * shapes.hidden_size, shapes.hidden_size)
+        self.gate = nn.Parameter(torch.full((shapes.hidden_size,), 0.01))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -25,12 +25,12 @@ class Shapes:
     channels: int  # of the pooled features
     spatial: tuple[int, int, int]  # channels, height, width
     labels: int  # of the encoder's classifier; 0 where it has none
-    width: int  # of the language model's embeddings
+    hidden_size: int  # of the language model's embeddings
 
     @classmethod
-    def between(cls, features: ImageFeatures, width: int) -> Shapes:
+    def between(cls, features: ImageFeatures, hidden_size: int) -> Shapes:
         channels, height, across = features.spatial.shape
-        return cls(len(features.pooled), (channels, height, across), len(features.logits), width)
+        return cls(len(features.pooled), (channels, height, across), len(features.logits), hidden_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Strategy(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: FeatureBatch) -> Tensor:
-        """Embeddings (n, m, width) of n pictures; where they replace placeholders, m is ``n_tokens``."""
+        """Embeddings (n, m, hidden) of n pictures; where they replace placeholders, m is ``n_tokens``."""
 
     @property
     @abstractmethod
@@ -85,8 +85,8 @@ class Strategy(nn.Module, ABC):
     def place(self, embeds: Tensor, placeholders: Tensor, prompt: Tensor, encoded: Tensor) -> Tensor:
         """Put what :meth:`forward` gave into a batch of prompts: over the placeholders, unless overridden.
 
-        ``embeds``: (b, t, width), of the tokens. ``placeholders``: bool (b, t). ``prompt``: bool (b, t), True where
-        a token was given and not generated. ``encoded``: (n, m, width), the pictures in the order of their
+        ``embeds``: (b, t, hidden), of the tokens. ``placeholders``: bool (b, t). ``prompt``: bool (b, t), True where
+        a token was given and not generated. ``encoded``: (n, m, hidden), the pictures in the order of their
         placeholders, row by row.
         """
         rows = encoded.reshape(-1, encoded.shape[-1]).to(embeds.dtype)
@@ -97,7 +97,7 @@ class Strategy(nn.Module, ABC):
 
     @contextmanager
     def attending(self, memory: Tensor, sees: Tensor) -> Iterator[None]:
-        """The language model runs inside this. ``memory``: (n, m, width), what :meth:`forward` gave for all pictures
+        """The language model runs inside this. ``memory``: (n, m, hidden), what :meth:`forward` gave for all pictures
         of the batch. ``sees``: bool (b, t, n), which token of which row sees which picture."""
         yield
 

@@ -26,14 +26,14 @@ class CrossAttention(Strategy):
 
     def __init__(self, shapes: Shapes, *, layers: int, every: int = 6, heads: int = 4, grid: int = 3) -> None:
         super().__init__(shapes)
-        if shapes.width % heads:
-            raise InputError(f"cross_attention: {heads} heads do not divide the width of {shapes.width}.")
+        if shapes.hidden_size % heads:
+            raise InputError(f"cross_attention: {heads} heads do not divide the hidden size of {shapes.hidden_size}.")
         self.layers, self.every, self.heads, self.grid = layers, every, heads, grid
         self.norm = nn.LayerNorm(shapes.spatial[0])
-        self.project = nn.Linear(shapes.spatial[0], shapes.width)
-        self.place_in_picture = nn.Parameter(0.02 * torch.randn(grid * grid, shapes.width))
+        self.project = nn.Linear(shapes.spatial[0], shapes.hidden_size)
+        self.place_in_picture = nn.Parameter(0.02 * torch.randn(grid * grid, shapes.hidden_size))
         before = range(every - 1, layers, every)
-        self.blocks = nn.ModuleDict({str(layer): _Block(shapes.width, heads) for layer in before})
+        self.blocks = nn.ModuleDict({str(layer): _Block(shapes.hidden_size, heads) for layer in before})
         self._seen: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -75,16 +75,19 @@ class CrossAttention(Strategy):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, hidden_size: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.before = nn.RMSNorm(width)
-        self.query, self.key_value = nn.Linear(width, width, bias=False), nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.before = nn.RMSNorm(hidden_size)
+        self.query, self.key_value = (
+            nn.Linear(hidden_size, hidden_size, bias=False),
+            nn.Linear(hidden_size, 2 * hidden_size, bias=False),
+        )
+        self.out = nn.Linear(hidden_size, hidden_size, bias=False)
         self.gate = nn.Parameter(torch.zeros(()))
 
     def forward(self, hidden: Tensor, memory: Tensor, sees: Tensor) -> Tensor:
-        """``hidden``: (b, t, width). A token that sees no picture keeps what it was."""
+        """``hidden``: (b, t, hidden). A token that sees no picture keeps what it was."""
         dtype, places = self.query.weight.dtype, memory.shape[1]
         flat = memory.reshape(1, -1, memory.shape[-1]).to(dtype).expand(len(hidden), -1, -1)
         queries = self._split(self.query(self.before(hidden.to(dtype))))

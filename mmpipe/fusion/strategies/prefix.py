@@ -16,7 +16,7 @@ from mmpipe.fusion.strategies.base import FeatureBatch, Shapes, Strategy, mlp
 
 class Prefix(Strategy):
     """``grid`` 0: ``tokens`` tokens from the pooled features. Otherwise the spatial features are averaged to ``grid``
-    by ``grid`` places, and each becomes one token with the place learned. ``hidden``: width of the projector."""
+    by ``grid`` places, and each becomes one token with the place learned. ``hidden``: of the projector."""
 
     name = "prefix"
 
@@ -30,8 +30,8 @@ class Prefix(Strategy):
         made = 1 if grid else tokens
         channels = shapes.spatial[0] if grid else shapes.channels
         self.norm = nn.LayerNorm(channels)
-        self.project = mlp(channels, hidden or 2 * shapes.width, made * shapes.width)
-        self.place_in_picture = nn.Parameter(0.02 * torch.randn(self.n_tokens, shapes.width))
+        self.project = mlp(channels, hidden or 2 * shapes.hidden_size, made * shapes.hidden_size)
+        self.place_in_picture = nn.Parameter(0.02 * torch.randn(self.n_tokens, shapes.hidden_size))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -43,10 +43,10 @@ class SoftWords(Strategy):
             raise InputError("soft_words wants an encoder that classifies; this one has no labels. Use prefix.")
         self.slots, self.ranks, self.temperatures, self.learned = slots, ranks, tuple(temperatures), learned
         self.n_tokens = slots * (ranks + len(self.temperatures)) + learned
-        self.table = nn.Parameter(torch.randn(shapes.labels, slots, shapes.width))
-        self.tokens = nn.Parameter(0.1 * torch.randn(learned, shapes.width))
+        self.table = nn.Parameter(torch.randn(shapes.labels, slots, shapes.hidden_size))
+        self.tokens = nn.Parameter(0.1 * torch.randn(learned, shapes.hidden_size))
         self.told = max(2, ranks)  # classes of which it is told how sure they are
-        self.sureness = nn.Linear(2 * self.told, learned * shapes.width)
+        self.sureness = nn.Linear(2 * self.told, learned * shapes.hidden_size)
         nn.init.zeros_(self.sureness.bias)
         nn.init.normal_(self.sureness.weight, std=0.02)
         self.register_buffer("norm", torch.tensor(1.0))
@@ -75,7 +75,7 @@ class SoftWords(Strategy):
             self.sureness.weight.mul_(norm)
 
     def forward(self, features: FeatureBatch) -> Tensor:
-        """(n, n_tokens, width), float32."""
+        """(n, n_tokens, hidden_size), float32."""
         with torch.autocast(features.logits.device.type, enabled=False):
             logits = features.logits.float()
             best = self.table[logits.topk(self.ranks).indices].flatten(1, 2)

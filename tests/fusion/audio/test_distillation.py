@@ -25,7 +25,7 @@ from mmpipe.generation.chat import Message, render
 from mmpipe.generation.language_model import LanguageModel
 
 TEXTS = ["what is it?", "who are you then?", "name a dog", "name a cat"]
-SHAPE = ProjectorShape(frame_width=4, width=32, stack=2, hidden=16)
+SHAPE = ProjectorShape(frame_size=4, hidden_size=32, stack=2, hidden=16)
 
 
 @pytest.fixture(scope="module")

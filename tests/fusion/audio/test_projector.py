@@ -14,7 +14,7 @@ from mmpipe.fusion.audio.projector import AudioProjector, ProjectorShape, stack_
 from mmpipe.fusion.checkpoint import AdapterTarget
 from mmpipe.generation.language_model import LanguageModel
 
-SHAPE = ProjectorShape(frame_width=4, width=32, stack=8, hidden=16)
+SHAPE = ProjectorShape(frame_size=4, hidden_size=32, stack=8, hidden=16)
 FITS = AdapterTarget("encoder 1", "", "whisper", "tiny")
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_projector_is_refused(folder: Path) -> None:
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
-    edit(folder, shape={"frame_width": 4, "width": 32, "stack": 4, "hidden": 16})
+    edit(folder, shape={"frame_size": 4, "hidden_size": 32, "stack": 4, "hidden": 16})
     with pytest.raises(WeightsError, match="noted shape"):
         checkpoint.read(folder, LanguageModel.tiny(), "encoder 1")
 

@@ -120,7 +120,7 @@ def fused(strategy: str = "prefix", seed: int = 0, encoder: ImageEncoder | None 
     language_model = LanguageModel.tiny(seed, context_tokens=2048)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = STRATEGIES[strategy](Shapes(3, (3, 4, 4), 3, language_model.width), **settings)
+        made = STRATEGIES[strategy](Shapes(3, (3, 4, 4), 3, language_model.hidden_size), **settings)
     made.eval().requires_grad_(False)
     made.attach(language_model.model)
     return FusedModel(language_model, made, encoder or Colours())
