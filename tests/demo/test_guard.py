@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
-from mmpipe.demo.app import create_app
+from mmpipe.demo.app import MAX_PAGE_STATES, create_app
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.options import DemoOptions
 from mmpipe.demo.storage import Storage
@@ -374,3 +374,14 @@ def test_a_function_that_does_not_exist_is_a_bad_request(
 ) -> None:
     answer = visit().post(path, json=body)
     assert answer.status_code in (400, 404)
+
+
+def test_gradio_forgets_how_the_oldest_pages_stand() -> None:
+    """85 kB for each session that anybody names; it would keep ten thousand of them."""
+    (page,) = (route.app for route in made().routes if isinstance(route, Mount) and isinstance(route.app, FastAPI))
+    states = page.state_holder  # type: ignore[attr-defined]
+    for number in range(MAX_PAGE_STATES + 20):
+        states[f"stranger {number}"]
+    assert len(states.session_data) <= MAX_PAGE_STATES
+    assert f"stranger {MAX_PAGE_STATES + 19}" in states
+    assert "stranger 0" not in states
