@@ -79,7 +79,7 @@ def live(
     async def run() -> None:
         with ExitStack() as stack:
             log = _event_log(stack, events)
-            speaker = stack.enter_context(devices.Loudspeaker()) if options.speak and listener else None
+            loudspeaker = stack.enter_context(devices.Loudspeaker()) if options.speak and listener else None
             sound: AsyncIterable[Audio]
             if input_ == "-":
                 sound = pcm(sys.stdin.buffer, rate)
@@ -93,7 +93,7 @@ def live(
             await models.warmup(options.pairs, options.voices)
             session = LiveSession(models, options)
             show = stack.enter_context(Screen(options.target))
-            feeding = asyncio.create_task(session.listen(sound, lambda: speaker.playing if speaker else None))
+            feeding = asyncio.create_task(session.listen(sound, lambda: loudspeaker.playing if loudspeaker else None))
 
             async def follow() -> str:
                 """What happens, until the session ends. Gives why it did."""
@@ -101,10 +101,10 @@ def live(
                 async for event in session.events():
                     log(event.as_dict())
                     show(event)
-                    if speaker and isinstance(event, SpokenEvent):
-                        speaker.play(event.audio)
-                    elif speaker and isinstance(event, InterruptedEvent):
-                        speaker.stop()
+                    if loudspeaker and isinstance(event, SpokenEvent):
+                        loudspeaker.play(event.audio)
+                    elif loudspeaker and isinstance(event, InterruptedEvent):
+                        loudspeaker.stop()
                     elif isinstance(event, EndedEvent):
                         reason = event.reason
                 return reason

@@ -392,11 +392,11 @@ def _track(path: Path | None) -> Iterator[Callable[[str, str, str | None, float]
     from mmpipe.audio.media import AudioWriter
     from mmpipe.audio.synthesis import TextToSpeech
 
-    speaker = TextToSpeech()
+    text_to_speech = TextToSpeech()
     with AudioWriter(path, 24_000) as writer:
 
         def write(text: str, language: str, voice: str | None, speed: float) -> None:
-            for piece in speaker.stream(text, language, voice, speed):
+            for piece in text_to_speech.stream(text, language, voice, speed):
                 writer.write(piece)
 
         yield write

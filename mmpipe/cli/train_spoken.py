@@ -47,8 +47,8 @@ def spoken(
     settings = SpokenConfig.read(config)
     encoder = SpeechEncoder(settings.encoder)
     language_model = LanguageModel.load(settings.language_model, dtype="bfloat16")
-    with TextToSpeech() as speaker:
-        recipe = recordings(settings, encoder, language_model, out_folder, speaker)
+    with TextToSpeech() as text_to_speech:
+        recipe = recordings(settings, encoder, language_model, out_folder, text_to_speech)
     torch.manual_seed(settings.seed)
     projector = AudioProjector(
         ProjectorShape(encoder.hidden_size, language_model.hidden_size, **settings.projector.model_dump())
@@ -90,8 +90,8 @@ def score_spoken(
     language_model = LanguageModel.load()
     fusion = AudioFusion.load(projector, language_model, SpeechEncoder())
     clips = lists.held_out_clips(questions)
-    with TextToSpeech() as speaker:
-        sounds = speak(speaker, clips)
+    with TextToSpeech() as text_to_speech:
+        sounds = speak(text_to_speech, clips)
     found = lists.score(language_model, clips, sounds, lists.recognize, fusion.embed)
     if as_json:
         out.print_json(data={group: {way: _figures(one) for way, one in ways.items()} for group, ways in found.items()})

@@ -64,14 +64,18 @@ def clips(config: SpokenConfig, asked: Sequence[SpokenQuestion] | None = None) -
 
 
 def recordings(
-    config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel, folder: Path, speaker: TextToSpeech
+    config: SpokenConfig,
+    encoder: SpeechEncoder,
+    language_model: LanguageModel,
+    folder: Path,
+    text_to_speech: TextToSpeech,
 ) -> Recordings:
     """What :class:`~mmpipe.fusion.audio.distillation.Distiller` is trained with, from ``folder`` if it is there."""
     wanted = clips(config)
     path, key = folder / _FILE, _key(wanted, config, encoder, language_model)
     tensors = _kept(path, key)
     if tensors is None:
-        tensors = _made(wanted, config, encoder, language_model, speaker)
+        tensors = _made(wanted, config, encoder, language_model, text_to_speech)
         folder.mkdir(parents=True, exist_ok=True)
         with writing(path):
             save_file(tensors, path, {"key": key})
@@ -82,10 +86,10 @@ def recordings(
     return Recordings(items[: len(items) - held], items[len(items) - held :], config.seed)
 
 
-def speak(speaker: TextToSpeech, some: Sequence[Clip]) -> list[Audio]:
+def speak(text_to_speech: TextToSpeech, some: Sequence[Clip]) -> list[Audio]:
     """The sound of each, at 16 kHz."""
     wanted = [SpeechRequest(clip.question.text, "en", clip.voice, clip.speed) for clip in some]
-    return [media.resample(sound, SPEECH_RATE_HZ) for sound in speaker.speak_many(wanted)]
+    return [media.resample(sound, SPEECH_RATE_HZ) for sound in text_to_speech.speak_many(wanted)]
 
 
 def _made(
@@ -93,11 +97,11 @@ def _made(
     config: SpokenConfig,
     encoder: SpeechEncoder,
     language_model: LanguageModel,
-    speaker: TextToSpeech,
+    text_to_speech: TextToSpeech,
 ) -> dict[str, Tensor]:
     vad, stacked = SileroVad(), list[torch.Tensor]()
     for start in range(0, len(wanted), _AT_ONCE):
-        sounds = speak(speaker, wanted[start : start + _AT_ONCE])
+        sounds = speak(text_to_speech, wanted[start : start + _AT_ONCE])
         # as questions will be cut; where a synthetic voice passes for noise, as they are
         said = [speech if len((speech := speech_in(sound, vad)).samples) else sound for sound in sounds]
         frames = encode(encoder, said)

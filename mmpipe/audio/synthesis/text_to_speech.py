@@ -141,7 +141,7 @@ class TextToSpeech:
         return (spoken_s + sum(clause.pause_s for clause in clauses[:-1])) / speed
 
     def close(self) -> None:
-        """Free the engines that this speaker made itself; those it was given are their owner's."""
+        """Free the engines that were made here; those that were given are their owner's."""
         self._made_here.close()
 
     def __enter__(self) -> TextToSpeech:

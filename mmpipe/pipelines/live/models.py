@@ -137,7 +137,7 @@ class LiveModels:
         self.stuck = False
 
     def _run(self, stage: Stage[In, Out], items: Sequence[In]) -> list[Out]:
-        """How translator and speaker call their engines, from threads."""
+        """How translation and voice call their engines, from threads."""
         until_s = time.monotonic() + self.deadline_s
         try:
             return self._run_until(stage, items, until_s)
