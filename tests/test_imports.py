@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import mmpipe
 
+PACKAGE = Path(mmpipe.__file__).parent
 HEAVY = {"numpy", "torch", "av", "onnxruntime", "ctranslate2", "faster_whisper", "huggingface_hub", "rich", "typer"}
 
 
@@ -41,3 +44,13 @@ def test_stage_packages_do_not_import_one_another() -> None:
     }.items():
         loaded = run(f"import sys, {package}; print(*sys.modules)").split()
         assert not [name for name in loaded if name.startswith(others)], package
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """Who reads a name in one module should not have to ask which of several it is."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}

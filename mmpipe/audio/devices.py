@@ -29,7 +29,7 @@ def _sounddevice() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class SoundDevice:
     """A sound device. ``inputs``, ``outputs``: its channels."""
 
     number: int
@@ -41,7 +41,7 @@ class Device:
         return f"{self.number:3}  {self.name}  ({self.inputs} in, {self.outputs} out)"
 
 
-def list_devices() -> list[Device]:
+def list_devices() -> list[SoundDevice]:
     """Every sound device that there is.
 
     Raises:
@@ -49,7 +49,7 @@ def list_devices() -> list[Device]:
         MissingDependencyError: the extra ``mic``, or PortAudio, is not installed.
     """
     found = [
-        Device(n, device["name"], device["max_input_channels"], device["max_output_channels"])
+        SoundDevice(n, device["name"], device["max_input_channels"], device["max_output_channels"])
         for n, device in enumerate(_sounddevice().query_devices())
     ]
     if not found:

@@ -14,7 +14,7 @@ from typing import Generic, Self
 from mmpipe.batching.clock import Clock, MonotonicClock
 from mmpipe.batching.device import Device
 from mmpipe.batching.options import BatchOptions, Priority
-from mmpipe.batching.queue import Entry
+from mmpipe.batching.queue import QueueEntry
 from mmpipe.batching.stats import BatcherStats
 from mmpipe.batching.worker import Worker
 from mmpipe.errors import StageError
@@ -121,7 +121,7 @@ class Batcher(Generic[In, Out]):
         cost = self._stage.cost(item)
         if not 0 <= cost < math.inf:
             raise StageError(f"{self._worker.name!r} says an item costs {cost}. cost() must give 0 or more, finite.")
-        entry: Entry[In, Out] = Entry(
+        entry: QueueEntry[In, Out] = QueueEntry(
             item=item,
             cost=cost,
             group=self._stage.group(item),

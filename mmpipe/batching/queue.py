@@ -23,7 +23,7 @@ class Ticket(Future[Out]):
     It refers to the item weakly, so that a kept result keeps neither the input nor the model.
     """
 
-    def __init__(self, entry: weakref.ref[Entry[In, Out]]) -> None:
+    def __init__(self, entry: weakref.ref[QueueEntry[In, Out]]) -> None:
         super().__init__()
         self._entry = entry
 
@@ -36,7 +36,7 @@ class Ticket(Future[Out]):
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class Entry(Generic[In, Out]):
+class QueueEntry(Generic[In, Out]):
     """One item on its way. Times are those of the batcher's clock."""
 
     item: In
@@ -45,7 +45,7 @@ class Entry(Generic[In, Out]):
     session: Hashable
     priority: Priority
     deadline_s: float  # inf: none
-    withdraw: Callable[[Entry[In, Out]], None]  # called when the ticket is cancelled
+    withdraw: Callable[[QueueEntry[In, Out]], None]  # called when the ticket is cancelled
     ticket: Ticket[Out] = field(init=False)
     arrived_s: float = math.nan  # set when it enters the queue, like the next two
     due_s: float = math.nan
@@ -66,17 +66,17 @@ class Lane(Generic[In, Out]):
     """
 
     def __init__(self, priority: Priority, options: BatchOptions) -> None:
-        self.entries: list[Entry[In, Out]] = []
+        self.entries: list[QueueEntry[In, Out]] = []
         self._priority = priority
         self._options = options
         self._round = 0  # of the last head
 
-    def push(self, entry: Entry[In, Out]) -> None:
+    def push(self, entry: QueueEntry[In, Out]) -> None:
         newest = next((other.round for other in reversed(self.entries) if other.session == entry.session), 0)
         entry.round = max(newest, self._round) + 1
         insort(self.entries, entry, key=_round)
 
-    def withdraw(self, entry: Entry[In, Out]) -> None:
+    def withdraw(self, entry: QueueEntry[In, Out]) -> None:
         """Take an entry out, unserved. The later ones of its session move up: a turn not taken costs nothing."""
         self.entries.remove(entry)
         for later in self.entries:
@@ -86,14 +86,14 @@ class Lane(Generic[In, Out]):
 
     def has_full_batch(self, max_cost: float) -> bool:
         """Whether a batch of any group is full. The head's group is not the only one that need not wait."""
-        rest: Sequence[Entry[In, Out]] = self.entries
+        rest: Sequence[QueueEntry[In, Out]] = self.entries
         while rest:
             _, rest, full = self._fill(rest, max_cost)
             if full:
                 return True
         return False
 
-    def take(self, max_cost: float) -> list[Entry[In, Out]]:
+    def take(self, max_cost: float) -> list[QueueEntry[In, Out]]:
         """Remove and give the next batch."""
         batch, rest, _ = self._fill(self.entries, max_cost)
         self.entries = rest
@@ -101,8 +101,8 @@ class Lane(Generic[In, Out]):
         return batch
 
     def _fill(
-        self, waiting: Sequence[Entry[In, Out]], max_cost: float
-    ) -> tuple[list[Entry[In, Out]], list[Entry[In, Out]], bool]:
+        self, waiting: Sequence[QueueEntry[In, Out]], max_cost: float
+    ) -> tuple[list[QueueEntry[In, Out]], list[QueueEntry[In, Out]], bool]:
         """Split ``waiting`` into the batch of its head and the rest; and tell whether the batch has all it can take."""
         head = waiting[0]
         company = [entry for entry in waiting[1:] if entry.group == head.group]
@@ -140,33 +140,33 @@ class FairQueue(Generic[In, Out]):
     def __len__(self) -> int:
         return sum(len(lane.entries) for lane in self._lanes.values())
 
-    def __iter__(self) -> Iterator[Entry[In, Out]]:
+    def __iter__(self) -> Iterator[QueueEntry[In, Out]]:
         for lane in self._lanes.values():
             yield from lane.entries
 
     def has_room(self, priority: Priority) -> bool:
         return len(self._lanes[priority].entries) < self._options.max_queue
 
-    def push(self, entry: Entry[In, Out], now_s: float) -> None:
+    def push(self, entry: QueueEntry[In, Out], now_s: float) -> None:
         entry.arrived_s = now_s
         # Waiting for company may take half of the time an item has, not all of it.
         entry.due_s = now_s + min(self._options.max_wait_s, (entry.deadline_s - now_s) / 2)
         self._lanes[entry.priority].push(entry)
 
-    def withdraw(self, entry: Entry[In, Out]) -> None:
+    def withdraw(self, entry: QueueEntry[In, Out]) -> None:
         """Take an entry out, unserved, if it is still here."""
         lane = self._lanes[entry.priority]
         if entry in lane.entries:
             lane.withdraw(entry)
 
-    def remove_late(self, now_s: float) -> list[Entry[In, Out]]:
+    def remove_late(self, now_s: float) -> list[QueueEntry[In, Out]]:
         """Take out whose deadline has passed."""
         late = [entry for entry in self if entry.deadline_s <= now_s]
         for entry in late:
             self.withdraw(entry)
         return late
 
-    def clear(self) -> list[Entry[In, Out]]:
+    def clear(self) -> list[QueueEntry[In, Out]]:
         entries = list(self)
         for lane in self._lanes.values():
             lane.entries = []
@@ -185,7 +185,7 @@ class FairQueue(Generic[In, Out]):
         """
         return self.due_s <= now_s or any(lane.has_full_batch(max_cost) for lane in self._lanes.values())
 
-    def take(self, max_cost: float) -> list[Entry[In, Out]]:
+    def take(self, max_cost: float) -> list[QueueEntry[In, Out]]:
         """Remove and give the next batch, of at most ``max_cost`` or a single item; empty when nobody waits."""
         interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
         if bulk.entries and (not interactive.entries or self._passed_over >= BULK_TURN - 1):
@@ -197,5 +197,5 @@ class FairQueue(Generic[In, Out]):
         return interactive.take(max_cost)
 
 
-def _round(entry: Entry[In, Out]) -> int:
+def _round(entry: QueueEntry[In, Out]) -> int:
     return entry.round

@@ -16,7 +16,7 @@ from mmpipe.batching.clock import Clock
 from mmpipe.batching.device import Device
 from mmpipe.batching.memory import MemoryCeiling, is_out_of_memory
 from mmpipe.batching.options import BatchOptions
-from mmpipe.batching.queue import Entry, FairQueue
+from mmpipe.batching.queue import FairQueue, QueueEntry
 from mmpipe.batching.stats import BatcherStats
 from mmpipe.errors import (
     ClosedError,
@@ -64,8 +64,8 @@ class Worker(Generic[In, Out]):
         self._work = threading.Condition(self._lock)  # something for the thread to look at
         self._room = threading.Condition(self._lock)  # something left the queue
         self._queue: FairQueue[In, Out] = FairQueue(options)
-        self._batch: list[Entry[In, Out]] = []  # in the stage now
-        self._pieces: list[list[Entry[In, Out]]] = []  # of a batch that failed, the next one last
+        self._batch: list[QueueEntry[In, Out]] = []  # in the stage now
+        self._pieces: list[list[QueueEntry[In, Out]]] = []  # of a batch that failed, the next one last
         self._ceiling = MemoryCeiling()
         self._stats = BatcherStats()
         self._thread: threading.Thread | None = None
@@ -91,7 +91,7 @@ class Worker(Generic[In, Out]):
                     "Make it in the process that uses it."
                 )
 
-    def submit(self, entry: Entry[In, Out], *, block: bool) -> None:
+    def submit(self, entry: QueueEntry[In, Out], *, block: bool) -> None:
         with self._lock:
             if entry.cost > self.options.max_cost:
                 self._count(refused=1)
@@ -106,7 +106,7 @@ class Worker(Generic[In, Out]):
             self._count(submitted=1, queued_max=max(0, len(self._queue) - self._stats.queued_max))
             self._work.notify()
 
-    def withdraw(self, entry: Entry[In, Out]) -> None:
+    def withdraw(self, entry: QueueEntry[In, Out]) -> None:
         """The ticket was cancelled."""
         with self._lock:
             self._claim(entry, "cancelled")
@@ -137,7 +137,7 @@ class Worker(Generic[In, Out]):
                 memory_max_cost=self._ceiling.max_cost,
             )
 
-    def _await_room(self, entry: Entry[In, Out], *, block: bool) -> None:
+    def _await_room(self, entry: QueueEntry[In, Out], *, block: bool) -> None:
         now_s = self._clock.now_s()
         if entry.deadline_s <= now_s:
             self._count(refused=1)
@@ -217,7 +217,7 @@ class Worker(Generic[In, Out]):
                 return [], self._warmup_error
             return self._call([entry.item for entry in self._batch])
 
-    def _choose(self) -> list[Entry[In, Out]]:
+    def _choose(self) -> list[QueueEntry[In, Out]]:
         """Set the batch to compute now, and give what is too late for it. The batch is empty if all were cancelled."""
         with self._lock:
             now_s = self._clock.now_s()
@@ -266,18 +266,18 @@ class Worker(Generic[In, Out]):
         with self._lock:
             self._batch = []
 
-    def _deliver(self, batch: list[Entry[In, Out]], results: list[Out]) -> None:
+    def _deliver(self, batch: list[QueueEntry[In, Out]], results: list[Out]) -> None:
         self._ceiling.succeeded(_cost(batch))
         for entry, result in zip(batch, results, strict=True):
             if self._claim(entry, "done"):
                 entry.ticket.set_result(result)
 
-    def _fail(self, batch: Iterable[Entry[In, Out]], error: BaseException) -> None:
+    def _fail(self, batch: Iterable[QueueEntry[In, Out]], error: BaseException) -> None:
         for entry in batch:
             if self._claim(entry, "failed"):
                 entry.ticket.set_exception(self._explain(error, entry))
 
-    def _fail_late(self, late: Iterable[Entry[In, Out]]) -> None:
+    def _fail_late(self, late: Iterable[QueueEntry[In, Out]]) -> None:
         for entry in late:
             entry.ticket.set_exception(
                 DeadlineExceededError(
@@ -286,7 +286,7 @@ class Worker(Generic[In, Out]):
                 )
             )
 
-    def _split(self, batch: list[Entry[In, Out]], error: BaseException) -> None:
+    def _split(self, batch: list[QueueEntry[In, Out]], error: BaseException) -> None:
         """Have the halves of a failed batch computed next, each for itself.
 
         The error goes with this call, and with it what its traceback keeps alive: on an accelerator, often the memory
@@ -307,7 +307,7 @@ class Worker(Generic[In, Out]):
             f", and no batch above cost {self._ceiling.max_cost:g} from now on" if out_of_memory else "",
         )
 
-    def _explain(self, error: BaseException, entry: Entry[In, Out]) -> MmpipeError:
+    def _explain(self, error: BaseException, entry: QueueEntry[In, Out]) -> MmpipeError:
         """The error as the caller gets it: as it is if it is ours, wrapped if it is foreign."""
         cause = f"{type(error).__name__}: {error}"
         if self._warmup_error is not None:
@@ -337,7 +337,7 @@ class Worker(Generic[In, Out]):
 
     # --- called on any thread ---
 
-    def _claim(self, entry: Entry[In, Out], outcome: str) -> bool:
+    def _claim(self, entry: QueueEntry[In, Out], outcome: str) -> bool:
         """Decide and count the outcome of ``entry``, which the caller then sets; not if its ticket was cancelled."""
         with self._lock:
             if entry.settled:
@@ -356,7 +356,7 @@ class Worker(Generic[In, Out]):
         self._stats = self._stats.plus(**amounts)
 
 
-def _cost(batch: Iterable[Entry[In, Out]]) -> float:
+def _cost(batch: Iterable[QueueEntry[In, Out]]) -> float:
     return sum(entry.cost for entry in batch)
 
 

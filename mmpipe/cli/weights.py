@@ -68,7 +68,7 @@ def models() -> None:
 @guarded
 def doctor() -> None:
     """Check the installation and verify every model file."""
-    from mmpipe.weights import State, available, verify
+    from mmpipe.weights import WeightsState, available, verify
     from mmpipe.weights.settings import cache_root, hub_offline, offline
 
     healthy = True
@@ -96,14 +96,14 @@ def doctor() -> None:
     for status in available():
         name = status.entry.name
         try:
-            found = verify(name).state if status.state is not State.ABSENT else status.state
+            found = verify(name).state if status.state is not WeightsState.ABSENT else status.state
         except MmpipeError as error:
             err.print(str(error), markup=False)
-            found = State.DAMAGED
+            found = WeightsState.DAMAGED
         note = ""
-        if found is State.DAMAGED:
+        if found is WeightsState.DAMAGED:
             healthy, note = False, f"repair it: mmpipe pull {name}"
-        elif found is State.ABSENT and name in ESSENTIAL:
+        elif found is WeightsState.ABSENT and name in ESSENTIAL:
             healthy, note = False, f"fetch it: mmpipe pull {name}"
         out.print(f"  {name:16} {found:10} {note}")
     if not healthy:

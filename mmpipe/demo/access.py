@@ -26,7 +26,7 @@ _COOKIE = "access-token-"  # what the names of Gradio's begin with
 _LOG_IN = Refusal(401, "Log in first.")
 
 
-class Access:
+class LoginMiddleware:
     """ASGI middleware.
 
     Args:

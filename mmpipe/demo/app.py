@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 import mmpipe
 from mmpipe import untrusted
-from mmpipe.demo.access import LOGIN, UPLOAD, Access
+from mmpipe.demo.access import LOGIN, UPLOAD, LoginMiddleware
 from mmpipe.demo.endpoints import endpoints
 from mmpipe.demo.errors import refuse_what_gradio_fails_on
 from mmpipe.demo.live_tab import STATIC
@@ -78,7 +78,7 @@ def create_app(models: DemoModels, options: DemoOptions | None = None, audit: Au
     limits = {UPLOAD: upload_bytes, "/demo/subtitles": MAX_SUBTITLES_BYTES, LOGIN: MAX_LOGIN_BYTES}
 
     def guard(app: ASGIApp) -> ASGIApp:
-        logged_in = Access(app, bool(options.auth), storage, upload_bytes, audit)
+        logged_in = LoginMiddleware(app, bool(options.auth), storage, upload_bytes, audit)
         return Guard(logged_in, options.network, hosts, PAGE_POLICY, limits, audit)
 
     @asynccontextmanager

@@ -36,7 +36,7 @@ _BUSY = "One thing after the other: the answer before is still on its way."
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChatTurn:
     """What a visitor asked for, and what came of it so far. ``pictures``: those it brought into the conversation."""
 
     asked: str
@@ -57,7 +57,7 @@ class ImageChatSession:
     """Used on the event loop. Each of its ways yields whenever there is more to see in :attr:`turns`."""
 
     folder: Path
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[ChatTurn] = field(default_factory=list)
     busy: bool = False
     _conversation: Conversation | None = None
     _shown: tuple[Path, ...] = ()  # in the conversation so far
@@ -71,7 +71,7 @@ class ImageChatSession:
             self._conversation, self._shown = None, ()  # a picture was taken away: what was said of it would confuse
         new = tuple(picture for picture in pictures if picture not in self._shown)
         heard = isinstance(question, Path)
-        with self._turn(Turn("" if heard else str(question), new, heard=heard)):
+        with self._turn(ChatTurn("" if heard else str(question), new, heard=heard)):
             yield
             qa = await _aside(lambda: models.qa)
             conversation = self._conversation = self._conversation or qa.conversation()
@@ -91,7 +91,7 @@ class ImageChatSession:
 
     async def read(self, models: DemoModels, pictures: Sequence[Path]) -> AsyncIterator[None]:
         """The text in ``pictures``."""
-        with self._turn(Turn("Read the text.", tuple(pictures))):
+        with self._turn(ChatTurn("Read the text.", tuple(pictures))):
             yield
             reader = await _aside(lambda: models.reader)
             found: tuple[TextLine, ...] = ()
@@ -103,7 +103,7 @@ class ImageChatSession:
 
     async def translate(self, models: DemoModels, pictures: Sequence[Path], to: str) -> AsyncIterator[None]:
         """``pictures`` with the text in them in another language."""
-        with self._turn(Turn(f"Translate the text into {name(to)}.", tuple(pictures))):
+        with self._turn(ChatTurn(f"Translate the text into {name(to)}.", tuple(pictures))):
             yield
             reader = await _aside(lambda: models.reader)
             from mmpipe.pipelines.multimodal_qa.image_encoding import load_in_full
@@ -121,7 +121,7 @@ class ImageChatSession:
 
     async def explain(self) -> AsyncIterator[None]:
         """What the last answer rests on, in the light of what was said before it."""
-        with self._turn(Turn("What does that answer rest on?")):
+        with self._turn(ChatTurn("What does that answer rest on?")):
             yield
             answer = next((turn.answer for turn in reversed(self.turns) if turn.answer), None)
             if answer is None or self._conversation is None:
@@ -146,7 +146,7 @@ class ImageChatSession:
         return any(turn.answer is not None for turn in self.turns)
 
     @contextmanager
-    def _turn(self, turn: Turn) -> Iterator[None]:
+    def _turn(self, turn: ChatTurn) -> Iterator[None]:
         """Add ``turn``; what goes wrong with it is told in its place."""
         if self.busy:
             raise InputError(_BUSY)

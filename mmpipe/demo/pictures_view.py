@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mmpipe.demo.image_chat_session import Turn
+from mmpipe.demo.image_chat_session import ChatTurn
 from mmpipe.demo.recording_view import problem
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ _EMPTY = """<p class="pic-empty">Add a picture, then ask about it: type, or pres
 It names what it sees and answers yes or no. It is a small model: where it cannot know, it says so.</p>"""
 
 
-def conversation(turns: Sequence[Turn]) -> str:
+def conversation(turns: Sequence[ChatTurn]) -> str:
     """All turns, the newest last."""
     inside = "".join(map(_turn, turns)) or _EMPTY
     return f'<div class="pic-log" role="log" aria-label="Conversation" tabindex="0">{inside}</div>'
 
 
-def _turn(turn: Turn) -> str:
+def _turn(turn: ChatTurn) -> str:
     thumbs = "".join(f'<img src="{_url(path)}" alt="{escape(path.name)}">' for path in turn.pictures)
     asked = escape(turn.asked) if turn.asked else "<em>spoken question</em>"
     mark = ' <span class="pic-heard">spoken</span>' if turn.heard and turn.asked else ""
@@ -41,7 +41,7 @@ def _turn(turn: Turn) -> str:
     )
 
 
-def _reply(turn: Turn) -> str:
+def _reply(turn: ChatTurn) -> str:
     parts = []
     if turn.text:
         language = f' lang="{escape(turn.answer.language)}"' if turn.answer else ""

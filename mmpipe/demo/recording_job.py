@@ -31,7 +31,7 @@ PEAKS_PER_S = 20
 _SILENT = 0.001
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"  # by the visitor; what was finished is there
@@ -60,7 +60,7 @@ class Download:
 class Snapshot:
     """How far a job is. ``done_s``: how far into the recording each of ``stages`` is, which takes ``duration_s``."""
 
-    state: State
+    state: JobState
     error: str
     duration_s: float
     stages: tuple[str, ...]
@@ -73,7 +73,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Progress:
-    state: State = State.RUNNING
+    state: JobState = JobState.RUNNING
     error: str = ""
     duration_s: float = 0.0
     done_s: dict[str, float] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class RecordingJob:
         """Stop soon, and keep nothing."""
         self._discarded.set()
         self.cancel()
-        if self.snapshot().state is not State.RUNNING:
+        if self.snapshot().state is not JobState.RUNNING:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -133,9 +133,9 @@ class RecordingJob:
             if not self.cancelled:
                 with models.translator(self.wanted.to, source=self.wanted.language) as translator:
                     self._translate(translator)
-            self._set(state=State.STOPPED if self.cancelled else State.DONE)
+            self._set(state=JobState.STOPPED if self.cancelled else JobState.DONE)
         except Exception as error:
-            self._set(state=State.FAILED, error=told(error))
+            self._set(state=JobState.FAILED, error=told(error))
         if self._discarded.is_set():
             shutil.rmtree(self.folder, ignore_errors=True)
 

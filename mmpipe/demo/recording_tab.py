@@ -19,7 +19,7 @@ from mmpipe.demo.errors import told
 from mmpipe.demo.live_tab import mounted
 from mmpipe.demo.models import DemoModels
 from mmpipe.demo.pairs import Pairs
-from mmpipe.demo.recording_job import MAX_DURATION_S, RecordingJob, State, Wanted, probe
+from mmpipe.demo.recording_job import MAX_DURATION_S, JobState, RecordingJob, Wanted, probe
 from mmpipe.demo.session_store import SessionStore
 from mmpipe.errors import MmpipeError
 from mmpipe.untrusted import UntrustedMedia
@@ -137,7 +137,7 @@ def build(models: DemoModels) -> None:
 
     def cancel(request: gr.Request) -> Any:
         job = sessions.of(request).job
-        if job is not None and job.snapshot().state is State.RUNNING:
+        if job is not None and job.snapshot().state is JobState.RUNNING:
             job.cancel()
         return gr.update(interactive=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpipe.demo.pairs import name
-from mmpipe.demo.recording_job import PEAKS_PER_S, RecordingJob, Snapshot, State
+from mmpipe.demo.recording_job import PEAKS_PER_S, JobState, RecordingJob, Snapshot
 from mmpipe.types import TranslatedSegment
 
 _LABELS = {"decoded": "Decode", "recognized": "Recognize", "translated": "Translate", "spoken": "Speak"}
@@ -28,16 +28,16 @@ def problem(text: str) -> str:
 
 def stages(now: Snapshot) -> str:
     """A bar for each stage, and a sentence on where things stand."""
-    if now.state is State.FAILED and not now.segments:
+    if now.state is JobState.FAILED and not now.segments:
         return problem(now.error)
     bars = "".join(_bar(now, stage) for stage in now.stages)
     told = problem(now.error) if now.error else f'<p class="rec-told" role="status">{escape(_status(now))}</p>'
-    finished = " rec-finished" if now.state is State.DONE else ""
+    finished = " rec-finished" if now.state is JobState.DONE else ""
     return f'<div class="rec-progress{finished}"><ol class="rec-stages">{bars}</ol>{told}</div>'
 
 
 def _bar(now: Snapshot, stage: str) -> str:
-    whole = now.state is State.DONE
+    whole = now.state is JobState.DONE
     share = 1.0 if whole else min(now.done_s[stage] / now.duration_s, 1.0) if now.duration_s else 0.0
     label = _LABELS[stage]
     return (
@@ -49,9 +49,9 @@ def _bar(now: Snapshot, stage: str) -> str:
 def _status(now: Snapshot) -> str:
     count = len(now.segments)
     sentences = f"{count} sentence{'' if count == 1 else 's'}"
-    if now.state is State.STOPPED:
+    if now.state is JobState.STOPPED:
         return f"Stopped. {sentences} finished and kept." if count else "Stopped before the first sentence."
-    if now.state is State.DONE:
+    if now.state is JobState.DONE:
         spoken = name(now.segments[0].translation.source)
         return f"Done: {sentences}, spoken in {spoken}. Click a time or a word to hear it."
     doing = next((stage for stage in now.stages if now.done_s[stage] < now.duration_s * 0.999), now.stages[-1])
@@ -60,7 +60,7 @@ def _status(now: Snapshot) -> str:
 
 def player(job: RecordingJob, now: Snapshot) -> dict[str, Any] | None:
     """What ``static/recording.js`` shows: the recording, its waveform, what is said when; files to download."""
-    if not now.peaks or (now.state is State.FAILED and not now.segments):
+    if not now.peaks or (now.state is JobState.FAILED and not now.segments):
         return None
     dubbed = "Video" if now.has_video else "Sound"
     return {

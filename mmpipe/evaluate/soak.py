@@ -18,7 +18,7 @@ from mmpipe.errors import InputError
 from mmpipe.evaluate.latency import Spread
 from mmpipe.evaluate.live_bench import long_recording
 from mmpipe.evaluate.soak_faults import Fault, Target, all_faults, chance, inject, storm
-from mmpipe.evaluate.soak_load import Load, Pace
+from mmpipe.evaluate.soak_load import Load, LoadPace
 from mmpipe.evaluate.soak_material import HOSTILE_SOUND_S, Material, hostile_files
 from mmpipe.evaluate.soak_page import find_functions
 from mmpipe.evaluate.soak_report import POOLED_DESCRIPTORS, POOLED_THREADS
@@ -164,7 +164,7 @@ class _Run:
         functions = find_functions((await http.get("/config")).json())
         files = await asyncio.to_thread(hostile_files, self._material, self._folder)
         target = Target(self._server.port, functions, files, chance(options.seed), options.hold_s)
-        pace = Pace(
+        pace = LoadPace(
             options.sessions, options.voices, options.session_s, options.recording_every_s, options.question_every_s
         )
 

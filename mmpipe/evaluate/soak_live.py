@@ -35,7 +35,7 @@ class SessionError(MmpipeError):
     """The server ended a session that nobody had ended, or refuses to go on with it."""
 
 
-class RefusedError(MmpipeError):
+class SessionRefusedError(MmpipeError):
     """The server admits no session now."""
 
 
@@ -184,7 +184,7 @@ class LiveVisitor:
                     await self._talk(connection)
             except (OSError, TimeoutError, self._lost) as error:
                 if not self.heard.session:
-                    raise RefusedError(f"no connection: {error!r}") from error
+                    raise SessionRefusedError(f"no connection: {error!r}") from error
                 attempts += 1
                 if attempts > ATTEMPTS:
                     raise SessionError(f"It could not come back after {ATTEMPTS} attempts: {error!r}") from error
@@ -222,7 +222,7 @@ class LiveVisitor:
         found: dict[str, Any] = json.loads(message)
         if found["type"] == "error":
             if found["code"] == Close.BUSY.code and not self.heard.session:
-                raise RefusedError(found["text"])
+                raise SessionRefusedError(found["text"])
             if not Close[found["code"].upper()].resumable:
                 raise SessionError(f"The server closes the session, {found['code']}: {found['text']}")
         return found

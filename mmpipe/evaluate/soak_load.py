@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mmpipe.evaluate.live_bench import long_recording
 from mmpipe.evaluate.replay_log import measure
 from mmpipe.evaluate.soak_faults import chance, loopback
-from mmpipe.evaluate.soak_live import Heard, LiveVisitor, Plan, RefusedError
+from mmpipe.evaluate.soak_live import Heard, LiveVisitor, Plan, SessionRefusedError
 from mmpipe.evaluate.soak_material import Material, clipped, wav_file
 from mmpipe.evaluate.soak_page import API, PageError, PageFunction, Visitor, text_of
 from mmpipe.evaluate.soak_result import Done, SessionResult, Soak
@@ -37,7 +37,7 @@ _PAGE_ADDRESS = 100  # 127.0.1.100; live sessions come from 127.0.1.1 and on
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LoadPace:
     """How much the honest visitors do."""
 
     sessions: int
@@ -66,7 +66,7 @@ class Load:
         port: int,
         functions: Mapping[str, PageFunction],
         material: Material,
-        pace: Pace,
+        pace: LoadPace,
         length_s: float,
         soak: Soak,
         folder: Path,
@@ -132,7 +132,7 @@ class Load:
             self._live.add(visitor)
             try:
                 heard = await visitor.run()
-            except RefusedError:
+            except SessionRefusedError:
                 self._soak.refused += 1
                 await self._pause(_RETRY_S)
                 continue

@@ -23,7 +23,7 @@ from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.requests import Generation, GenerationRequest, Prompt
 from mmpipe.pipelines.audio_fusion import speech_in
 from mmpipe.pipelines.engines import Engines
-from mmpipe.pipelines.spoken_training import Clip
+from mmpipe.pipelines.spoken_training import QuestionClip
 from mmpipe.types import RecognitionOptions, SpeechWindow
 
 if TYPE_CHECKING:
@@ -54,16 +54,20 @@ class Scored:
     right: Rate
 
 
-def held_out_clips(count: int | None = None) -> list[Clip]:
+def held_out_clips(count: int | None = None) -> list[QuestionClip]:
     """``count`` held-out questions (None: all), each by :data:`KNOWN_VOICE` and by one of the held-out voices."""
     asked = [one for one in questions() if one.held_out][:count]
-    return [Clip(one, KNOWN_VOICE) for one in asked] + [
-        Clip(one, HELD_OUT_VOICES[at % len(HELD_OUT_VOICES)]) for at, one in enumerate(asked)
+    return [QuestionClip(one, KNOWN_VOICE) for one in asked] + [
+        QuestionClip(one, HELD_OUT_VOICES[at % len(HELD_OUT_VOICES)]) for at, one in enumerate(asked)
     ]
 
 
 def score(
-    language_model: LanguageModel, clips: Sequence[Clip], sounds: Sequence[Audio], recognize: Recognize, embed: Embed
+    language_model: LanguageModel,
+    clips: Sequence[QuestionClip],
+    sounds: Sequence[Audio],
+    recognize: Recognize,
+    embed: Embed,
 ) -> dict[str, dict[str, Scored]]:
     """Group of voices ("known voice", "new voices") -> way ("text", "transcript", "fusion") -> how it does."""
     texts = [clip.question.text for clip in clips]

@@ -27,7 +27,7 @@ TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where weights came from. ``digest``: SHA-256 of the file of weights, hexadecimal."""
 
     name: str
@@ -41,7 +41,7 @@ class LanguageModel:
     lets no text become a special token.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, source: Source) -> None:
+    def __init__(self, model: Any, tokenizer: Any, source: ModelSource) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.source = source
@@ -75,7 +75,7 @@ class LanguageModel:
                 model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype])
         except (OSError, ValueError) as error:
             raise WeightsError(f"The language model in {folder} cannot be loaded: {error}") from error
-        return cls(model.to(device), tokenizer, Source(str(weights), digest))
+        return cls(model.to(device), tokenizer, ModelSource(str(weights), digest))
 
     @classmethod
     def tiny(cls, seed: int = 0, *, hidden_size: int = 32, layers: int = 2, context_tokens: int = 512) -> Self:
@@ -84,7 +84,7 @@ class LanguageModel:
 
         tokenizer = tiny_tokenizer((TURN_START, TURN_END, PLACEHOLDER))
         model = tiny_model(tokenizer, seed, hidden_size, layers, context_tokens)
-        return cls(model, tokenizer, Source(f"tiny-{hidden_size}x{layers}-{seed}", ""))
+        return cls(model, tokenizer, ModelSource(f"tiny-{hidden_size}x{layers}-{seed}", ""))
 
     @property
     def revision(self) -> str:

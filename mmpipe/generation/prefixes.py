@@ -18,7 +18,7 @@ SHORTEST_PREFIX = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prefix:
+class CachedPrefix:
     """``embeddings``: (t, hidden). ``memory``: of the prompt. ``cache``: (layers, 2, heads, t, head_dim)."""
 
     embeddings: Tensor
@@ -45,7 +45,7 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._prefixes: OrderedDict[int, Prefix] = OrderedDict()
+        self._prefixes: OrderedDict[int, CachedPrefix] = OrderedDict()
         self._next = 0
         self.size_bytes = 0
 
@@ -67,7 +67,7 @@ class PrefixCache:
         self._prefixes.move_to_end(best)
         return self._prefixes[best].cache[..., :longest, :]
 
-    def keep(self, prefix: Prefix) -> None:
+    def keep(self, prefix: CachedPrefix) -> None:
         """Remember ``prefix``, and forget those that it continues, then those that were not used for longest."""
         if prefix.size_bytes > self._max_bytes:
             return

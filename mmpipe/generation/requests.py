@@ -115,7 +115,7 @@ class GenerationRequest:
             raise InputError("A stop string is empty: the answer would end before it began.")
 
 
-class Finish(StrEnum):
+class FinishReason(StrEnum):
     """Why an answer ended."""
 
     STOP = "stop"  # the model ended its turn, or came to a stop string, or the grammar is complete
@@ -130,7 +130,7 @@ class Generation:
     text: str  # what the token ids say, without what stops it
     token_ids: tuple[int, ...]  # with the one that ended the turn
     logprobs: tuple[float, ...]  # of each token, natural, before temperature and the like
-    finish: Finish
+    finish: FinishReason
     prompt_tokens: int
     reused_tokens: int  # of the prompt, known from an earlier one
     waited_steps: int  # passes of the model that ended between the request and the first token, with its own

@@ -25,7 +25,7 @@ from mmpipe.errors import ClosedError, MmpipeError, QueueFullError, StageError
 from mmpipe.generation.attention import DecodeBatch, Packed, PrefillChunk, Trace
 from mmpipe.generation.kv_cache import CacheShape, KVBlockPool, PromptCache, Slot
 from mmpipe.generation.options import Attending, EngineOptions, EngineStats
-from mmpipe.generation.prefixes import Prefix, PrefixCache
+from mmpipe.generation.prefixes import CachedPrefix, PrefixCache
 from mmpipe.generation.sequences import GenerationSequence, ScoreSequence, TokenChunk, TokenSequence
 from mmpipe.logs import without_text
 
@@ -349,7 +349,7 @@ class Scheduler:
 
     def _keep(self, sequence: TokenSequence, embeddings: Tensor, cache: Tensor) -> None:
         if self._options.prefix_cache_bytes and len(embeddings):
-            self._prefixes.keep(Prefix(embeddings.clone(), sequence.memory, cache.clone()))
+            self._prefixes.keep(CachedPrefix(embeddings.clone(), sequence.memory, cache.clone()))
 
     def _fail(self, sequence: TokenSequence, error: BaseException) -> None:
         self._end(sequence, "failed")

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmpipe.errors import StageError
 from mmpipe.generation.attention import Trace
 from mmpipe.generation.kv_cache import PromptCache, Slot, capacity_for
-from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Score, ScoreRequest
+from mmpipe.generation.requests import FinishReason, Generation, GenerationRequest, Score, ScoreRequest
 from mmpipe.generation.sampling import Sampler
 from mmpipe.generation.streams import GenerationStream
 from mmpipe.generation.text_stream import TextStream
@@ -145,7 +145,7 @@ class GenerationSequence(TokenSequence):
                 raise StageError("The grammar allows no token at all here. Simplify it.")
         return self._sampler.choose(logits, self.ids)
 
-    def append_token(self, token_id: int, logprob: float, step: int, trace: Trace | None) -> Finish | None:
+    def append_token(self, token_id: int, logprob: float, step: int, trace: Trace | None) -> FinishReason | None:
         """Append a token. Gives why the answer has ended, if it has."""
         if self._first_token is None:
             self._first_token = (step - self.submitted_step, time.monotonic() - self.submitted_s)
@@ -158,11 +158,17 @@ class GenerationSequence(TokenSequence):
         ended = token_id in self._stop_ids
         piece = "" if ended else self._text.push(token_id)
         ended = ended or self._text.stopped or (self._constraint is not None and self._constraint.finished)
-        finish = Finish.STOP if ended else Finish.LENGTH if len(self.ids) == self.request.max_new_tokens else None
+        finish = (
+            FinishReason.STOP
+            if ended
+            else FinishReason.LENGTH
+            if len(self.ids) == self.request.max_new_tokens
+            else None
+        )
         self.stream.push(piece + self._text.flush() if finish else piece)
         return finish
 
-    def finish(self, finish: Finish) -> None:
+    def finish(self, finish: FinishReason) -> None:
         duration_s = time.monotonic() - self.submitted_s
         steps, first_s = self._first_token or (0, duration_s)
         self.stream.finish(
@@ -185,7 +191,7 @@ class GenerationSequence(TokenSequence):
 
     def cancel(self) -> None:
         self.stream.push(self._text.flush())
-        self.finish(Finish.CANCELLED)
+        self.finish(FinishReason.CANCELLED)
 
 
 class ScoreSequence(TokenSequence):

@@ -41,7 +41,7 @@ class _Closing(Protocol):
 ClosingT = TypeVar("ClosingT", bound=_Closing)
 
 
-class State(StrEnum):
+class LoadState(StrEnum):
     WAITING = "waiting"
     LOADING = "loading"
     READY = "ready"
@@ -53,7 +53,7 @@ class ModelStatus:
     """How far a model is. ``memory_bytes``: by how much the process grew while it was loaded; 0 without psutil."""
 
     name: str  # for people
-    state: State = State.WAITING
+    state: LoadState = LoadState.WAITING
     why: str = ""  # it failed
     seconds: float = 0.0  # that loading took
     memory_bytes: int = 0
@@ -81,16 +81,16 @@ class Lazy(Generic[T]):
 
     def _load(self) -> T:
         began_s, before = time.monotonic(), resident_bytes()
-        self.status = replace(self.status, state=State.LOADING, why="")
+        self.status = replace(self.status, state=LoadState.LOADING, why="")
         try:
             made = self._make()
         except Exception as error:
             why = str(error) if isinstance(error, MmpipeError) else "an internal error; the server's log says more"
-            self.status = replace(self.status, state=State.FAILED, why=why)
+            self.status = replace(self.status, state=LoadState.FAILED, why=why)
             raise
         self.status = replace(
             self.status,
-            state=State.READY,
+            state=LoadState.READY,
             seconds=time.monotonic() - began_s,
             memory_bytes=max(0, resident_bytes() - before),
         )

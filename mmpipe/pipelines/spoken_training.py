@@ -44,7 +44,7 @@ _AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class QuestionClip:
     """A question as one voice says it at one speed."""
 
     question: SpokenQuestion
@@ -52,15 +52,15 @@ class Clip:
     speed: float = 1.0
 
 
-def clips(config: SpokenConfig, asked: Sequence[SpokenQuestion] | None = None) -> list[Clip]:
+def clips(config: SpokenConfig, asked: Sequence[SpokenQuestion] | None = None) -> list[QuestionClip]:
     """Those to train on, and behind them those held out that judge meanwhile, by the same voices."""
     speech, asked = config.speech, asked or questions()
     found = [
-        Clip(one, speech.voices[at % len(speech.voices)], speech.speeds[at % len(speech.speeds)])
+        QuestionClip(one, speech.voices[at % len(speech.voices)], speech.speeds[at % len(speech.speeds)])
         for at, one in enumerate(one for one in asked if not one.held_out for _ in range(speech.clips_per_question))
     ]
     held = [one for one in asked if one.held_out][: speech.validation_clips]
-    return found + [Clip(one, speech.voices[at % len(speech.voices)]) for at, one in enumerate(held)]
+    return found + [QuestionClip(one, speech.voices[at % len(speech.voices)]) for at, one in enumerate(held)]
 
 
 def recordings(
@@ -86,14 +86,14 @@ def recordings(
     return Recordings(items[: len(items) - held], items[len(items) - held :], config.seed)
 
 
-def speak(text_to_speech: TextToSpeech, some: Sequence[Clip]) -> list[Audio]:
+def speak(text_to_speech: TextToSpeech, some: Sequence[QuestionClip]) -> list[Audio]:
     """The sound of each, at 16 kHz."""
     wanted = [SpeechRequest(clip.question.text, "en", clip.voice, clip.speed) for clip in some]
     return [media.resample(sound, SPEECH_RATE_HZ) for sound in text_to_speech.speak_many(wanted)]
 
 
 def _made(
-    wanted: Sequence[Clip],
+    wanted: Sequence[QuestionClip],
     config: SpokenConfig,
     encoder: SpeechEncoder,
     language_model: LanguageModel,
@@ -138,7 +138,9 @@ def _kept(path: Path, key: str) -> dict[str, Tensor] | None:
         return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
 
 
-def _key(wanted: Sequence[Clip], config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel) -> str:
+def _key(
+    wanted: Sequence[QuestionClip], config: SpokenConfig, encoder: SpeechEncoder, language_model: LanguageModel
+) -> str:
     """Of all that the file depends on."""
     said = [(clip.question.text, clip.voice, clip.speed) for clip in wanted]
     depends = [

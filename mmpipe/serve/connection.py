@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mmpipe.logs import without_text
 from mmpipe.serve.access import Caller, RefusedError, bearer
-from mmpipe.serve.eventlog import Entry
+from mmpipe.serve.eventlog import LoggedEvent
 from mmpipe.serve.messages import Ack, Finish, Opening, Ping, Playing, Resume, parse_control, parse_opening
 from mmpipe.serve.session import ServedSession
 from mmpipe.serve.session_manager import SessionManager
@@ -262,7 +262,7 @@ class Connection:
                 session.news.clear()
                 await session.news.wait()
 
-    async def _send_entry(self, entry: Entry) -> None:
+    async def _send_entry(self, entry: LoggedEvent) -> None:
         await self._websocket.send_text(entry.text)
         for chunk in entry.sound:
             await self._websocket.send_bytes(chunk)

@@ -27,7 +27,7 @@ class Phase(Enum):
     WEBSOCKET = auto()
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """What :class:`Connections` wants to know of one."""
 
     address: str
@@ -82,13 +82,13 @@ class Connections:
         self._options, self._refused, self._clock = options, refused, clock or MonotonicClock()
         self._limit = min(options.max_connections, _descriptors() // 2)
         self._proxies = networks(options.trusted_proxies)
-        self._open: dict[Connection, _Watch] = {}
+        self._open: dict[OpenConnection, _Watch] = {}
         self._of_address: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: OpenConnection) -> bool:
         """Whether ``connection`` may stay; it is to be :meth:`release`d then."""
         key = neighbourhood(connection.address)
         if self._of_address[key] >= self._options.max_connections_per_address and not within(
@@ -104,7 +104,7 @@ class Connections:
         self._of_address[key] += 1
         return True
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: OpenConnection) -> None:
         """``connection`` is over. May be called twice."""
         if self._open.pop(connection, None) is not None:
             key = neighbourhood(connection.address)
@@ -120,7 +120,7 @@ class Connections:
                 connection.abort()
 
     def _make_room(self, of: str | None) -> bool:
-        idle: Connection | None = None
+        idle: OpenConnection | None = None
         for connection in self._open:
             if connection.phase is Phase.REQUEST and (of is None or neighbourhood(connection.address) == of):
                 if not connection.requests:
@@ -133,7 +133,7 @@ class Connections:
         self.release(idle)
         return True
 
-    def _overdue(self, connection: Connection, watch: _Watch, now_s: float) -> bool:
+    def _overdue(self, connection: OpenConnection, watch: _Watch, now_s: float) -> bool:
         options = self._options
         if connection.closing:
             watch.closing_s = now_s if watch.closing_s is None else watch.closing_s
@@ -158,7 +158,7 @@ class Connections:
                 return self._too_slow(connection, watch, now_s)
         return False
 
-    def _too_slow(self, connection: Connection, watch: _Watch, now_s: float) -> bool:
+    def _too_slow(self, connection: OpenConnection, watch: _Watch, now_s: float) -> bool:
         options = self._options
         if connection.reading and now_s - watch.body_from_s <= options.body_window_s:
             return False

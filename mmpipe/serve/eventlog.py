@@ -26,7 +26,7 @@ _REPLACEABLE = frozenset().union(*_REPLACES.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LoggedEvent:
     """An event as it travels: a JSON message, then binary ones."""
 
     seq: int
@@ -50,7 +50,7 @@ class EventLog:
         self.replaced = 0
         self.size_bytes = 0
         self._keep_bytes = keep_bytes
-        self._entries: list[Entry] = []
+        self._entries: list[LoggedEvent] = []
         self._replaceable: defaultdict[str, deque[int]] = defaultdict(deque)  # their numbers, by kind
         self._counted_seq = self._counted_bytes = 0  # what lies behind that number: bytes_after it
 
@@ -77,7 +77,7 @@ class EventLog:
         while self._entries and self._entries[0].seq <= seq:
             self._forget_first()
 
-    def after(self, seq: int) -> Entry | None:
+    def after(self, seq: int) -> LoggedEvent | None:
         """The first event after ``seq``."""
         at = self._place(seq)
         return self._entries[at] if at < len(self._entries) else None
@@ -107,7 +107,7 @@ class EventLog:
             self._replaceable[entry.kind].popleft()  # of its kind, the oldest is always taken first
 
 
-def _seq(entry: Entry) -> int:
+def _seq(entry: LoggedEvent) -> int:
     return entry.seq
 
 
@@ -117,7 +117,7 @@ def _kind(event: Event) -> str:
     return event.type
 
 
-def _entry(event: Event, kind: str) -> Entry:
+def _entry(event: Event, kind: str) -> LoggedEvent:
     found = event.as_dict()
     sound: tuple[bytes, ...] = ()
     if isinstance(event, SpokenEvent):
@@ -126,4 +126,4 @@ def _entry(event: Event, kind: str) -> Entry:
         starts = range(0, len(samples), CHUNK)
         sound = tuple(Packet(event.seq, at, to_pcm16(samples[at : at + CHUNK])).pack() for at in starts)
     text = json.dumps(found, ensure_ascii=False)
-    return Entry(event.seq, kind, text, sound, len(text) + sum(map(len, sound)))
+    return LoggedEvent(event.seq, kind, text, sound, len(text) + sum(map(len, sound)))

@@ -29,7 +29,7 @@ _POLICY = 1008  # the close code for what breaks the rules of this server
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """What all connections of a server share."""
 
     options: NetworkOptions
@@ -64,7 +64,7 @@ class HttpProtocol(_InBlocks, H11Protocol):  # asyncio tells the two kinds of pr
 
     block_bytes = _HTTP_BLOCK_BYTES
 
-    def __init__(self, *given: Any, limits: Limits, **named: Any) -> None:
+    def __init__(self, *given: Any, limits: ConnectionLimits, **named: Any) -> None:
         super().__init__(*given, **named)
         self.address, self.requests = "", 0
         self._limits = limits
@@ -185,7 +185,7 @@ class WebSocketProtocol(_InBlocks, WebSocketsSansIOProtocol):  # type: ignore[mi
 
     block_bytes = _WEBSOCKET_BLOCK_BYTES
 
-    def __init__(self, *given: Any, limits: Limits, opened_as: HttpProtocol, **named: Any) -> None:
+    def __init__(self, *given: Any, limits: ConnectionLimits, opened_as: HttpProtocol, **named: Any) -> None:
         super().__init__(*given, **named)
         self._limits, self._opened_as = limits, opened_as
         self._fragments = self._bytes_after_close = 0
@@ -267,6 +267,6 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def http_protocol(limits: Limits) -> Any:
+def http_protocol(limits: ConnectionLimits) -> Any:
     """What uvicorn makes a protocol with."""
     return partial(HttpProtocol, limits=limits)

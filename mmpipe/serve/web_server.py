@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from mmpipe.serve.audit import AuditLog
 from mmpipe.serve.connections import Connections
 from mmpipe.serve.network import NetworkOptions
-from mmpipe.serve.protocols import Limits, http_protocol
+from mmpipe.serve.protocols import ConnectionLimits, http_protocol
 from mmpipe.serve.repeats import counting_repeats
 from mmpipe.serve.tls import server_context
 
@@ -58,7 +58,7 @@ class WebServer(uvicorn.Server):
                 app,
                 host=host,
                 port=port,
-                http=http_protocol(Limits(network, self.open_connections, tls)),
+                http=http_protocol(ConnectionLimits(network, self.open_connections, tls)),
                 proxy_headers=False,  # the guard sees to them, and must know who sent them
                 log_config=None,  # the command line sets logging up
                 access_log=False,

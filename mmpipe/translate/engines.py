@@ -9,7 +9,7 @@ from mmpipe.errors import MissingDependencyError
 from mmpipe.stage import Translator
 from mmpipe.translate.apertium import ApertiumTranslator
 from mmpipe.translate.bergamot import BergamotTranslator
-from mmpipe.weights import State, available
+from mmpipe.weights import WeightsState, available
 
 logger = logging.getLogger(__name__)
 
@@ -35,5 +35,5 @@ def installed_engines() -> list[Translator]:
 
 def _gemma_is_here() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None and any(
-        status.entry.name == "gemma3-270m" and status.state is State.PRESENT for status in available()
+        status.entry.name == "gemma3-270m" and status.state is WeightsState.PRESENT for status in available()
     )

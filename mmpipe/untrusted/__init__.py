@@ -10,6 +10,6 @@ from __future__ import annotations
 from mmpipe.untrusted.image import UntrustedImage
 from mmpipe.untrusted.media import UntrustedMedia
 from mmpipe.untrusted.opus import UntrustedOpus
-from mmpipe.untrusted.process import Limits, close, start
+from mmpipe.untrusted.process import ProcessLimits, close, start
 
-__all__ = ["Limits", "UntrustedImage", "UntrustedMedia", "UntrustedOpus", "close", "start"]
+__all__ = ["ProcessLimits", "UntrustedImage", "UntrustedMedia", "UntrustedOpus", "close", "start"]

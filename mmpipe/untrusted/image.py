@@ -14,11 +14,11 @@ import numpy as np
 from mmpipe.errors import ImageError, MediaError
 from mmpipe.files import reason
 from mmpipe.types import Image
-from mmpipe.untrusted.process import Limits, requested
+from mmpipe.untrusted.process import ProcessLimits, requested
 from mmpipe.vision import images
 
 #: What a decoder may take, the file, and what is made of it.
-LIMITS = Limits(memory_bytes=images.MAX_DECODED_BYTES + 256 * 2**20, cpu_s=20, stall_s=20.0)
+LIMITS = ProcessLimits(memory_bytes=images.MAX_DECODED_BYTES + 256 * 2**20, cpu_s=20, stall_s=20.0)
 #: Each may take all of that.
 _PLACES = BoundedSemaphore(2)
 

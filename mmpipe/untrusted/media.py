@@ -20,10 +20,10 @@ from mmpipe.errors import MediaError
 from mmpipe.files import reason, writing
 from mmpipe.types import Audio
 from mmpipe.untrusted.channel import Kind
-from mmpipe.untrusted.process import Limits, requested
+from mmpipe.untrusted.process import ProcessLimits, requested
 
 #: Sound is decoded as slowly as it is recognized: most of the time a child waits. Two minutes of computing decode days.
-LIMITS = Limits(memory_bytes=512 * 2**20, cpu_s=120, stall_s=20.0)
+LIMITS = ProcessLimits(memory_bytes=512 * 2**20, cpu_s=120, stall_s=20.0)
 _PLACES = BoundedSemaphore(32)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmpipe.errors import MediaError, MmpipeError
 from mmpipe.untrusted.channel import HEADER, Kind
-from mmpipe.untrusted.process import Limits, Request, request
+from mmpipe.untrusted.process import ProcessLimits, Request, request
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: A session lasts hours, of which decoding takes a hundredth.
-LIMITS = Limits(memory_bytes=64 * 2**20, cpu_s=3600, stall_s=5.0)
+LIMITS = ProcessLimits(memory_bytes=64 * 2**20, cpu_s=3600, stall_s=5.0)
 RATE_HZ = 48_000
 #: The longest that a packet may hold (RFC 6716): 120 ms, here of float32.
 _MAX_BYTES = RATE_HZ * 120 // 1000 * 4

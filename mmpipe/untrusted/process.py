@@ -33,7 +33,7 @@ _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "L
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What a child may use.
 
     Args:
@@ -104,7 +104,9 @@ class ForkServer:
         with self._lock:
             self._started()
 
-    def request(self, task: str, arguments: dict[str, Any], files: Sequence[int], limits: Limits, name: str) -> Request:
+    def request(
+        self, task: str, arguments: dict[str, Any], files: Sequence[int], limits: ProcessLimits, name: str
+    ) -> Request:
         """Have a child do ``task`` (see :mod:`mmpipe.untrusted.tasks`) with open ``files``.
 
         Raises:
@@ -182,7 +184,12 @@ start, close, request = _SERVER.start, _SERVER.close, _SERVER.request
 
 @contextmanager
 def requested(
-    task: str, arguments: dict[str, Any], files: Sequence[int], limits: Limits, name: str, places: BoundedSemaphore
+    task: str,
+    arguments: dict[str, Any],
+    files: Sequence[int],
+    limits: ProcessLimits,
+    name: str,
+    places: BoundedSemaphore,
 ) -> Iterator[Request]:
     """A child that does ``task``, as soon as there is room in ``places``; killed at the end of the block.
 

@@ -9,7 +9,18 @@ a way to the hub can reach. Nothing partial or wrong is ever used, and nothing i
 """
 
 from mmpipe.weights.archives import Progress
-from mmpipe.weights.library import State, Status, available, fetch, remove, verify
-from mmpipe.weights.manifest import Entry, File, Restrictions
+from mmpipe.weights.library import Status, WeightsState, available, fetch, remove, verify
+from mmpipe.weights.manifest import File, Restrictions, WeightsEntry
 
-__all__ = ["Entry", "File", "Progress", "Restrictions", "State", "Status", "available", "fetch", "remove", "verify"]
+__all__ = [
+    "File",
+    "Progress",
+    "Restrictions",
+    "Status",
+    "WeightsEntry",
+    "WeightsState",
+    "available",
+    "fetch",
+    "remove",
+    "verify",
+]

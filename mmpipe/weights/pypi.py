@@ -18,14 +18,16 @@ from pathlib import Path
 
 from mmpipe.weights.archives import Progress, assemble
 from mmpipe.weights.limits import SourceError, TooLargeError
-from mmpipe.weights.manifest import File, Source
+from mmpipe.weights.manifest import File, WeightsSource
 from mmpipe.weights.process import lines, removed_on_error
 
 _RAW_PROGRESS = re.compile(r"Progress (\d{1,18}) of (\d{1,18})")
 _RAW_PROGRESS_SINCE = (24, 1)
 
 
-def fetch(source: Source, wanted: Sequence[File], staging: Path, progress: Progress) -> Generator[tuple[File, Path]]:
+def fetch(
+    source: WeightsSource, wanted: Sequence[File], staging: Path, progress: Progress
+) -> Generator[tuple[File, Path]]:
     """Files of ``source`` as they become ready, written into ``staging``, not yet verified."""
     return assemble(source, wanted, staging, partial(download, into=staging, progress=progress), progress)
 

@@ -8,13 +8,13 @@ import random
 import pytest
 
 from mmpipe.batching.options import BatchOptions, Priority
-from mmpipe.batching.queue import BULK_TURN, Entry, FairQueue
+from mmpipe.batching.queue import BULK_TURN, FairQueue, QueueEntry
 
 BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
 
 def entry(item, *, cost=1.0, group=None, session=None, priority=INTERACTIVE, deadline_s=math.inf):
-    return Entry(item, cost, group, session, priority, deadline_s, withdraw=lambda entry: None)
+    return QueueEntry(item, cost, group, session, priority, deadline_s, withdraw=lambda entry: None)
 
 
 def queue_of(*entries, now_s=0.0, **options):

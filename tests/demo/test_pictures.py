@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from playwright.sync_api import Page, expect
 
 from mmpipe.demo import pictures_tab, pictures_view
-from mmpipe.demo.image_chat_session import ImageChatSession, Turn, checked
+from mmpipe.demo.image_chat_session import ChatTurn, ImageChatSession, checked
 from mmpipe.demo.models import DemoModels
 from mmpipe.errors import ImageError, InputError, MissingDependencyError
 from mmpipe.pipelines.multimodal_qa import AnswerStream, Evidence, PictureEvidence
@@ -305,10 +305,10 @@ def test_whatever_is_said_or_read_is_never_markup() -> None:
         ),
     )
     turns = [
-        Turn(evil, (Path(f"{evil}.png"),), text=evil, answer=answer, done=True),
-        Turn("read", lines=(TextLine(evil, corners, 0.9),), done=True),
-        Turn("why", evidence=evidence, drawn=(Path(f"{evil}.png"),), done=True),
-        Turn("no", problem=evil, done=True),
+        ChatTurn(evil, (Path(f"{evil}.png"),), text=evil, answer=answer, done=True),
+        ChatTurn("read", lines=(TextLine(evil, corners, 0.9),), done=True),
+        ChatTurn("why", evidence=evidence, drawn=(Path(f"{evil}.png"),), done=True),
+        ChatTurn("no", problem=evil, done=True),
     ]
     html = pictures_view.conversation(turns)
     assert "onerror=alert(1)>" not in html
@@ -323,13 +323,13 @@ def test_evidence_names_the_parts_that_count_and_what_they_cost() -> None:
     )
     answer = Answer(text="A koala.", question="What?", language="en", said="A koala.", confidence=0.7)
     html = pictures_view.conversation(
-        [Turn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (picture,)), done=True)]
+        [ChatTurn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (picture,)), done=True)]
     )
     assert "<td>upper centre</td><td>50% less likely</td>" in html
     assert "bottom left" not in html
     assert html.count("20.0%</td>") == 2
     nothing = replace(picture, occlusion=np.zeros((5, 5), np.float32))
-    turn = Turn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (nothing,)), done=True)
+    turn = ChatTurn("why", evidence=Evidence(answer, ("A", " koala"), -0.3, (nothing,)), done=True)
     assert "No part decides alone" in pictures_view.conversation([turn])
 
 

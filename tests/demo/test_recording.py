@@ -19,7 +19,7 @@ from mmpipe import Engines, SpeechTranslator
 from mmpipe.audio import media
 from mmpipe.demo import pictures_tab, recording_job, recording_tab, recording_view
 from mmpipe.demo.models import DemoModels
-from mmpipe.demo.recording_job import RecordingJob, State, Wanted
+from mmpipe.demo.recording_job import JobState, RecordingJob, Wanted
 from mmpipe.evaluate.clips import Clip
 from mmpipe.stage import Recognizer, Synthesizer, Translator
 from mmpipe.types import (
@@ -208,7 +208,7 @@ def test_every_stage_tells_how_far_it_is_and_ends_at_the_end(talk: Path, tmp_pat
     )
     job.run(Models())
     now = job.snapshot()
-    assert now.state is State.DONE
+    assert now.state is JobState.DONE
     assert now.done_s == dict.fromkeys(("decoded", "recognized", "translated", "spoken"), now.duration_s)
     for stage in now.stages:
         way = [done[stage] for done in seen]
@@ -240,7 +240,7 @@ def test_what_was_finished_before_it_was_stopped_is_kept(talk: Path, tmp_path: P
     job = RecordingJob(talk, tmp_path / "out", Wanted("pt", "en"), watch)
     job.run(Models(Slow()))
     now = job.snapshot()
-    assert now.state is State.STOPPED
+    assert now.state is JobState.STOPPED
     assert 1 <= len(now.segments) < 5
     files = {file.path.suffix: file.path for file in now.downloads}
     assert files[".srt"].read_text("utf-8")
@@ -284,7 +284,7 @@ def test_what_cannot_be_read_is_called_by_its_name(content: bytes, told: str, tm
     source = tmp_path / "bad.wav"
     source.write_bytes(content)
     now = run(source, tmp_path / "out").snapshot()
-    assert now.state is State.FAILED
+    assert now.state is JobState.FAILED
     assert told in now.error
     assert str(tmp_path) not in now.error
     assert 'role="alert"' in recording_view.stages(now)
@@ -314,7 +314,7 @@ def test_an_engine_that_fails_on_the_way_leaves_what_was_before_it(talk: Path, t
             return super().run(items)
 
     now = run(talk, tmp_path / "out", models=Models(Failing())).snapshot()
-    assert now.state is State.FAILED
+    assert now.state is JobState.FAILED
     assert now.segments
     assert now.downloads
     assert "the voice is gone" in now.error

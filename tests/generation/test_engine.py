@@ -14,7 +14,7 @@ from mmpipe.errors import ClosedError, InputError, QueueFullError, StageError
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.language_model import LanguageModel
 from mmpipe.generation.options import EngineOptions
-from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt, ScoreRequest
+from mmpipe.generation.requests import FinishReason, Generation, GenerationRequest, Prompt, ScoreRequest
 from mmpipe.generation.sampling import SamplingOptions
 
 PATIENCE_S = 20
@@ -85,7 +85,7 @@ def alone(lm: LanguageModel, one: GenerationRequest) -> Generation:
 def test_batched_answers_are_those_of_transformers_one_by_one(lm: LanguageModel, engine: GenerationEngine) -> None:
     answers = engine.generate([request(lm, text) for text in TEXTS])
     assert [list(answer.token_ids) for answer in answers] == [reference(lm, text) for text in TEXTS]
-    assert {answer.finish for answer in answers} == {Finish.LENGTH}
+    assert {answer.finish for answer in answers} == {FinishReason.LENGTH}
 
 
 def test_rows_that_join_midway_and_outlive_others_are_answered_the_same(
@@ -178,7 +178,7 @@ def test_cache_bounds_what_is_answered_at_once(lm: LanguageModel) -> None:
 
 def test_answer_ends_with_the_turn(lm: LanguageModel) -> None:
     answer = alone(lm, request(lm, "tell me everything", 200))
-    assert answer.finish is Finish.STOP
+    assert answer.finish is FinishReason.STOP
     assert answer.token_ids[-1] == lm.turn_end_id
     assert lm.encode(answer.text)[0] == answer.token_ids[0]
 
@@ -187,7 +187,7 @@ def test_further_tokens_can_end_an_answer(lm: LanguageModel) -> None:
     whole = alone(lm, request(lm, "hello there", 30))
     stop = whole.token_ids[3]
     stopped = alone(lm, request(lm, "hello there", 30, stop_ids=(stop,)))
-    assert (whole.finish, stopped.finish) == (Finish.LENGTH, Finish.STOP)
+    assert (whole.finish, stopped.finish) == (FinishReason.LENGTH, FinishReason.STOP)
     assert stopped.token_ids == whole.token_ids[: whole.token_ids.index(stop) + 1]
 
 
@@ -213,7 +213,7 @@ def test_stop_string_ends_the_answer_before_it(lm: LanguageModel) -> None:
     full = alone(lm, request(lm, "hello there", 30))
     stop = full.text[4:6]
     stopped = alone(lm, request(lm, "hello there", 30, stop_strings=(stop,)))
-    assert stopped.finish is Finish.STOP
+    assert stopped.finish is FinishReason.STOP
     assert stopped.text == full.text[: full.text.index(stop)]
 
 
@@ -264,7 +264,7 @@ def test_coroutine_that_is_cancelled_frees_its_row(lm: LanguageModel, engine: Ge
         gate.let()
         return await stream
 
-    assert asyncio.run(main()).finish is Finish.CANCELLED
+    assert asyncio.run(main()).finish is FinishReason.CANCELLED
     assert engine.stats.cancelled == 1
 
 
@@ -279,7 +279,7 @@ def test_cancelled_answer_gives_what_there_is_and_the_others_go_on(lm: LanguageM
     stream.cancel()
     gate.let()
     answer = stream.result(PATIENCE_S)
-    assert answer.finish is Finish.CANCELLED
+    assert answer.finish is FinishReason.CANCELLED
     assert list(answer.token_ids) == reference(lm, "hello there", 500)[: len(answer.token_ids)]
     assert list(other.result(PATIENCE_S).token_ids) == reference(lm, "x", 20)
     stream.cancel()  # does no harm
@@ -300,7 +300,7 @@ def test_rows_that_leave_in_any_order_do_not_disturb_the_others(lm: LanguageMode
         ids = list(stream.result(PATIENCE_S).token_ids)
         assert ids == reference(lm, text[:40], 30)[: len(ids)]
     finishes = [stream.result().finish for stream in (held, *streams)]
-    assert [finish is Finish.CANCELLED for finish in finishes] == [False, True, False, True, False, False]
+    assert [finish is FinishReason.CANCELLED for finish in finishes] == [False, True, False, True, False, False]
 
 
 def test_cancelled_while_waiting_is_never_begun(lm: LanguageModel) -> None:
@@ -311,7 +311,7 @@ def test_cancelled_while_waiting_is_never_begun(lm: LanguageModel) -> None:
         waiting = engine.submit(request(lm, "x"))
         waiting.cancel()
         assert waiting.result(0).token_ids == ()
-        assert waiting.result(0).finish is Finish.CANCELLED
+        assert waiting.result(0).finish is FinishReason.CANCELLED
         gate.let(3)
         busy.result(PATIENCE_S)
         assert engine.stats.generated_tokens == 3

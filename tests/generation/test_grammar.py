@@ -6,7 +6,7 @@ from mmpipe.errors import InputError
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.grammar import GrammarCompiler
 from mmpipe.generation.language_model import LanguageModel
-from mmpipe.generation.requests import Finish, GenerationRequest, Prompt
+from mmpipe.generation.requests import FinishReason, GenerationRequest, Prompt
 from mmpipe.generation.sampling import SamplingOptions
 
 SCHEMA = {
@@ -38,7 +38,7 @@ def test_answers_keep_the_schema_whatever_the_model_would_say(lm: LanguageModel,
             ]
         )
     for answer in answers:
-        assert answer.finish is Finish.STOP
+        assert answer.finish is FinishReason.STOP
         found = json.loads(answer.text)
         assert found["colour"] in {"red", "green"}
         assert found["count"] in range(10)
@@ -49,7 +49,7 @@ def test_answer_that_is_cut_off_says_so(lm: LanguageModel, compiler: GrammarComp
     request = GenerationRequest(Prompt(token_ids=lm.encode("Go.")), 5, grammar=compiler.json(SCHEMA))
     with GenerationEngine(lm) as engine:
         (answer,) = engine.generate([request])
-    assert answer.finish is Finish.LENGTH
+    assert answer.finish is FinishReason.LENGTH
     assert answer.text == '{"col'
 
 

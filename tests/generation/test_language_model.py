@@ -10,7 +10,7 @@ import torch
 from mmpipe.errors import InputError, WeightsError
 from mmpipe.generation import conversion
 from mmpipe.generation.conversion import converted
-from mmpipe.generation.language_model import PLACEHOLDER, LanguageModel, Source
+from mmpipe.generation.language_model import PLACEHOLDER, LanguageModel, ModelSource
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_model_without_chat_turns_is_refused() -> None:
         )
     )
     with pytest.raises(InputError, match=r"does not know <\|im_start\|>"):
-        LanguageModel(tiny.model, tokenizer, Source("mine", ""))
+        LanguageModel(tiny.model, tokenizer, ModelSource("mine", ""))
 
 
 def test_text_never_becomes_a_special_token() -> None:

@@ -12,7 +12,7 @@ from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.grammar import GrammarCompiler
 from mmpipe.generation.language_model import LanguageModel
 from mmpipe.generation.likelihood import Choices
-from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt
+from mmpipe.generation.requests import FinishReason, Generation, GenerationRequest, Prompt
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def asked(lm: LanguageModel, question: str) -> Prompt:
 def test_capital_of_france(lm: LanguageModel, engine: GenerationEngine) -> None:
     (answer,) = engine.generate([GenerationRequest(asked(lm, "What is the capital of France?"), 16)])
     assert answer.text == "The capital of France is Paris."
-    assert answer.finish is Finish.STOP
+    assert answer.finish is FinishReason.STOP
     assert answer.mean_logprob > -0.5
 
 
@@ -65,4 +65,4 @@ def test_json_in_a_form(lm: LanguageModel, engine: GenerationEngine) -> None:
     request = GenerationRequest(asked(lm, "What is the capital of France? Answer in JSON."), 30, grammar=grammar)
     (answer,) = engine.generate([request])
     assert answer.text.startswith('{"capital": "Paris", "letters": ')
-    assert answer.finish is Finish.STOP
+    assert answer.finish is FinishReason.STOP

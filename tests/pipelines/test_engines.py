@@ -15,7 +15,7 @@ import pytest
 from mmpipe import Engines, SpeechTranslator, Transcriber
 from mmpipe.errors import WeightsError
 from mmpipe.pipelines import engines as module
-from mmpipe.pipelines.engines import Lazy, State
+from mmpipe.pipelines.engines import Lazy, LoadState
 from mmpipe.pipelines.live import LiveModels
 from mmpipe.stage import Recognizer, Synthesizer, TextReader, Translator
 from mmpipe.types import Audio, Image, Segment, Sentence, SpeechRequest, SpeechWindow, TextLine, Tier
@@ -166,15 +166,15 @@ def test_what_failed_to_load_is_told_and_tried_again() -> None:
         return "made"
 
     lazy = Lazy("a model", make)
-    assert (lazy.status.state, lazy.made) == (State.WAITING, None)
+    assert (lazy.status.state, lazy.made) == (LoadState.WAITING, None)
     with pytest.raises(WeightsError):
         lazy()
-    assert (lazy.status.state, lazy.status.why) == (State.FAILED, "There are no weights.")
+    assert (lazy.status.state, lazy.status.why) == (LoadState.FAILED, "There are no weights.")
     with pytest.raises(RuntimeError):
         lazy()
     assert "what was said" not in lazy.status.why
     assert lazy() == lazy.made == "made"
-    assert (lazy.status.state, lazy.status.why) == (State.READY, "")
+    assert (lazy.status.state, lazy.status.why) == (LoadState.READY, "")
 
 
 def test_the_light_install_loads_no_torch() -> None:

@@ -29,7 +29,7 @@ from mmpipe.untrusted import UntrustedImage, UntrustedMedia
 from mmpipe.untrusted import image as image_module
 from mmpipe.untrusted import media as media_module
 from mmpipe.untrusted.channel import BrokenChannelError, Channel, facts
-from mmpipe.untrusted.process import Limits, Request, requested
+from mmpipe.untrusted.process import ProcessLimits, Request, requested
 from mmpipe.vision import images
 
 DATA = Path(__file__).parents[1] / "data"
@@ -58,7 +58,7 @@ def film(path: Path) -> Path:
 
 
 @contextmanager
-def child(limits: Limits = media_module.LIMITS, block_s: float = 4.0) -> Iterator[Request]:
+def child(limits: ProcessLimits = media_module.LIMITS, block_s: float = 4.0) -> Iterator[Request]:
     """One that decodes a recording, and waits for its blocks to be taken."""
     arguments = {"name": "talk.flac", "rate_hz": 16_000, "start_s": 0.0, "block_s": block_s}
     with (

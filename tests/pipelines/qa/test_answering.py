@@ -11,7 +11,7 @@ import pytest
 
 from mmpipe.errors import InputError
 from mmpipe.generation.language_model import LanguageModel
-from mmpipe.generation.requests import Finish, Generation, GenerationRequest, Prompt, Score, ScoreRequest
+from mmpipe.generation.requests import FinishReason, Generation, GenerationRequest, Prompt, Score, ScoreRequest
 from mmpipe.generation.streams import GenerationStream
 from mmpipe.pipelines.multimodal_qa import AnswerStream, Question
 from mmpipe.pipelines.multimodal_qa.answering import REFUSAL, Answerer, Said
@@ -31,7 +31,7 @@ class Script:
         for piece in self.text:
             stream.push(piece)
         logprobs = (log(self.probability),)
-        stream.finish(Generation(self.text, (1,), logprobs, Finish.STOP, 1, 0, 1, 0.0, 0.0))
+        stream.finish(Generation(self.text, (1,), logprobs, FinishReason.STOP, 1, 0, 1, 0.0, 0.0))
         return stream
 
     def score(self, request: ScoreRequest, *, block: bool = False) -> Future[list[Score]]:
