@@ -7,18 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from mmpipe.errors import MmpipeError
-from mmpipe.pipelines.live.events import (
-    CommittedEvent,
-    EndedEvent,
-    Event,
-    InterruptedEvent,
-    LanguageEvent,
-    PartialEvent,
-    SpokenEvent,
-    StatsEvent,
-    TranslatedEvent,
-    WarningEvent,
-)
+from mmpipe.pipelines.live.events import EVENT_TYPES, Event, SpokenEvent
 from mmpipe.serve.wire import HEADER_BYTES, Close, Packet, ProtocolError, from_pcm16
 from mmpipe.types import Audio, Word
 
@@ -35,22 +24,9 @@ _MAX_TIME_S = 1e9
 #: Messages that tell a client nothing.
 _SILENT = {"pong"}
 
-_KINDS: dict[str, type[Event]] = {
-    kind.type: kind
-    for kind in (
-        PartialEvent,
-        CommittedEvent,
-        TranslatedEvent,
-        SpokenEvent,
-        InterruptedEvent,
-        LanguageEvent,
-        StatsEvent,
-        WarningEvent,
-        EndedEvent,
-    )
-}
 _FIELDS: dict[type[Any], dict[str, Any]] = {
-    kind: {field.name: get_type_hints(kind)[field.name] for field in fields(kind)} for kind in (*_KINDS.values(), Word)
+    kind: {field.name: get_type_hints(kind)[field.name] for field in fields(kind)}
+    for kind in (*EVENT_TYPES.values(), Word)
 }
 
 
@@ -138,9 +114,9 @@ def parse(message: str | bytes) -> Message:
         return Acknowledged(_count(found, "next_packet"))
     if kind in _SILENT:
         return Nothing()
-    if kind not in _KINDS:
+    if kind not in EVENT_TYPES:
         raise ServerProtocolError(f"a message of the unknown type {_shown(kind)!r} came")
-    return _event(_KINDS[kind], found)
+    return _event(EVENT_TYPES[kind], found)
 
 
 def refusal(body: bytes | bytearray | None) -> ProtocolError | None:

@@ -125,3 +125,20 @@ class EndedEvent(Event):
 
     type: ClassVar[str] = "ended"
     reason: str
+
+
+#: Every kind of event by the name under which it travels.
+EVENT_TYPES: dict[str, type[Event]] = {
+    kind.type: kind
+    for kind in (
+        PartialEvent,
+        CommittedEvent,
+        TranslatedEvent,
+        SpokenEvent,
+        InterruptedEvent,
+        LanguageEvent,
+        StatsEvent,
+        WarningEvent,
+        EndedEvent,
+    )
+}

@@ -299,7 +299,7 @@ class LiveSession:
             self._emit(InterruptedEvent, heard_until_s=self._recognized_s, dropped=dropped)
 
     def _commit(self, words: tuple[Word, ...], segment: Segment) -> None:
-        text = join(words, segment.language)
+        text = _text_of(words, segment.language)
         start_s, end_s = words[0].start_s, words[-1].end_s
         self._emit(
             CommittedEvent,
@@ -326,7 +326,7 @@ class LiveSession:
         self._shown = bool(tail)
         heard_s = self._recognized_s
         start_s, end_s = (tail[0].start_s, tail[-1].end_s) if tail else (heard_s, heard_s)
-        text = join(tail, language)
+        text = _text_of(tail, language)
         self._emit(PartialEvent, start_s=start_s, end_s=end_s, heard_until_s=heard_s, text=text, language=language)
         if tail:
             self._draft(tail, language)
@@ -338,7 +338,7 @@ class LiveSession:
             return
         begun = self._assembler.tail
         words = (*(begun.words if begun else ()), *tail)
-        text = join(words, language)
+        text = _text_of(words, language)
         if text != self._drafted and (self._drafting is None or self._drafting.done()):  # else the next one will do
             self._drafted = text
             draft = Segment(words[0].start_s, words[-1].end_s, text, language, words)
@@ -440,6 +440,6 @@ class LiveSession:
         )
 
 
-def join(words: tuple[Word, ...], language: str) -> str:
+def _text_of(words: tuple[Word, ...], language: str) -> str:
     """The text of ``words``, with the spaces the language wants."""
     return joined((word.text for word in words), language)
