@@ -144,7 +144,7 @@ class Engines:
         self._image_encoder: Lazy[BatchedImageEncoder] = Lazy("Image encoder", self._load_image_encoder)
         self._generation: Lazy[GenerationEngine] = Lazy("Generation", lambda: self._load_generation(generation))
         self._device = Device()  # the image encoder and the language model take turns
-        self.batchers = Batchers(Priority.INTERACTIVE if interactive else Priority.BULK, self._batch_options)
+        self.batchers = Batchers(Priority.INTERACTIVE, self._batch_options)
         #: Whether text in pictures can be read.
         self.can_read = reader is not None or find_spec("rapidocr") is not None
 
@@ -216,10 +216,6 @@ class Engines:
             "translators": [_named(engine) for engine in translators],  # none: those that are installed
             "synthesizers": [_named(engine) for engine in synthesizers],
         }
-
-    def status(self) -> list[ModelStatus]:
-        """How far each model is that somebody may wait for."""
-        return [lazy.status for lazy in (self._recognizer, self._translators, self._reader, self._fused_model)]
 
     def stats(self) -> dict[str, BatcherStats]:
         """What each engine's batcher has done, by the name of the engine."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmpipe.audio import media
+from mmpipe.batching import Priority
 from mmpipe.errors import InputError
 from mmpipe.pipelines.engines import Engines
 from mmpipe.pipelines.journal import Journal
@@ -110,8 +111,9 @@ class SpeechTranslator:
         self.engines = engines or self._made_here.enter_context(Engines())
         self._terms = [astuple(term) for term in glossary.terms] if glossary else []
         self.transcriber = Transcriber(self.engines, options=self.options)
-        self.translator = self.engines.text_translator(glossary)
-        self.text_to_speech = self.engines.text_to_speech()
+        bulk = self.engines.batchers.at(Priority.BULK)  # whoever waits for an answer comes first
+        self.translator = self.engines.text_translator(glossary, bulk)
+        self.text_to_speech = self.engines.text_to_speech(bulk)
 
     def identity(self) -> dict[str, Any]:
         """What, besides the recording, decides the result: a job with another identity cannot be resumed."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmpipe import Engines, SpeechTranslator, Transcriber
+from mmpipe.batching import Priority
 from mmpipe.errors import WeightsError
 from mmpipe.pipelines import engines as module
 from mmpipe.pipelines.engines import Lazy, LoadState
@@ -155,6 +156,25 @@ def test_where_somebody_waits_the_recognizers_batches_are_half_as_large_whoever_
             Transcriber(engines).close()
             assert engines.batchers.of(engines.recognizer).options.max_items == expected
             assert engines.batchers.of(engines.translators[0]).options.max_items == Upper.max_items
+
+
+def test_recordings_let_those_go_first_who_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Priority] = []
+    with Engines(Ear(), translators=[Upper()], synthesizers=[Beep()], interactive=True) as engines:
+        for engine in (engines.translators[0], engines.text_to_speech().choose("pt")[0]):
+            batcher = engines.batchers.of(engine)
+
+            def run(items: Any, *, priority: Priority, whole: Any = batcher.run) -> Any:
+                asked.append(priority)
+                return whole(items, priority=priority)
+
+            monkeypatch.setattr(batcher, "run", run)
+        with SpeechTranslator("pt", engines) as recording:
+            recording.translator.translate("Yes.", "en", "pt")
+            recording.text_to_speech.speak("Sim.", "pt")
+        assert asked == [Priority.BULK, Priority.BULK]
+        engines.text_translator().translate("Yes.", "en", "pt")
+        assert asked[2:] == [Priority.INTERACTIVE]
 
 
 def test_what_failed_to_load_is_told_and_tried_again() -> None:
