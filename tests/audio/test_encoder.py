@@ -21,7 +21,7 @@ def test_fifty_frames_a_second_and_none_for_the_padding(encoder: SpeechEncoder, 
     sounds = [media.load(clip.path) for clip in prompts[:2]]
     for sound, frames in zip(sounds, encoder.run(sounds), strict=True):
         assert frames.dtype == np.float32
-        assert frames.shape[1] == encoder.width == 384
+        assert frames.shape[1] == encoder.hidden_size == 384
         assert abs(len(frames) - ENCODED_FRAMES_PER_S * sound.duration_s) < 1
 
 
