@@ -1,7 +1,7 @@
 """What the C library and the kernel libraries keep for later is kept within bounds.
 
-A server that is asked different things for hours meets a new length of sound or text every few seconds. Two things
-then grow with the number of lengths it has met, and not with what it holds.
+A server that is asked different things for hours meets a new length of sound or text every few seconds. What is
+compiled for each, and what each thread's heap once needed, would then grow with the time, and not with what it holds.
 """
 
 from __future__ import annotations

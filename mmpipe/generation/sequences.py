@@ -158,13 +158,9 @@ class GenerationSequence(TokenSequence):
         ended = token_id in self._stop_ids
         piece = "" if ended else self._text.push(token_id)
         ended = ended or self._text.stopped or (self._constraint is not None and self._constraint.finished)
-        finish = (
-            FinishReason.STOP
-            if ended
-            else FinishReason.LENGTH
-            if len(self.ids) == self.request.max_new_tokens
-            else None
-        )
+        finish = FinishReason.STOP if ended else None
+        if finish is None and len(self.ids) == self.request.max_new_tokens:
+            finish = FinishReason.LENGTH
         self.stream.push(piece + self._text.flush() if finish else piece)
         return finish
 
