@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from functools import cached_property
 from threading import Thread
 from typing import TYPE_CHECKING, Self
@@ -35,12 +36,15 @@ class DemoModels:
     Live sessions, recordings and questions run on the same engines behind the same batchers: whoever comes at the
     same time shares a batch. A context manager.
 
-    ``engines``: whose; None: the built-in ones. They are closed with this.
+    ``engines``: whose; None: the built-in ones, loaded for this.
     """
 
     def __init__(self, engines: Engines | None = None) -> None:
         generation = EngineOptions(prefix_cache_bytes=PREFIX_CACHE_BYTES)
-        self._engines = engines = engines or Engines(interactive=True, generation=generation)
+        self._made_here = ExitStack()
+        if engines is None:
+            engines = self._made_here.enter_context(Engines(interactive=True, generation=generation))
+        self._engines = engines
         # What visitors see first comes first.
         self._recognizer = Lazy("Speech recognition", lambda: engines.recognizer)
         self._translators = Lazy("Translation", lambda: engines.translators)
@@ -137,7 +141,7 @@ class DemoModels:
                 logger.error("%s cannot be loaded: %s\n%s", part.status.name, error, without_text(error))
 
     def close(self) -> None:
-        self._engines.close()  # first, so that what is being computed is given up, and nobody waits for it
+        self._made_here.close()  # first, so that what is being computed is given up, and nobody waits for it
         for pipeline in (self._qa.made, self._reader.made, self._live.made):
             if pipeline is not None:
                 pipeline.close()
